@@ -1,0 +1,86 @@
+#include "net/h1_priv.h"
+
+/* Start lines and fields of our own. Whatever could end a line early or be read as
+ * something else is refused by the text's sticky mark before a byte is added. */
+
+static void
+refuse(struct text *out)
+{
+    out->overflowed = true;
+}
+
+void
+h1_write_request_line(struct text *out, enum h1_method method, struct slice target)
+{
+    if (target.len == 0 || target.p[0] != '/' || !h1_all(target, H1_TARGET)) {
+        refuse(out);
+        return;
+    }
+    text_add_str(out, h1_method_name(method));
+    text_add_char(out, ' ');
+    text_add(out, target);
+    text_add(out, SLICE_LIT(" HTTP/1.1\r\n"));
+}
+
+void
+h1_write_status_line(struct text *out, int status)
+{
+    if (status < 100 || status > 599) {
+        refuse(out);
+        return;
+    }
+    text_add(out, SLICE_LIT("HTTP/1.1 "));
+    text_add_u64(out, (uint64_t)status);
+    text_add_char(out, ' ');
+    text_add_str(out, h1_status_reason(status));
+    text_add(out, SLICE_LIT("\r\n"));
+}
+
+void
+h1_write_field(struct text *out, struct slice name, struct slice value)
+{
+    if (name.len == 0 || !h1_all(name, H1_NAME) || !h1_all(value, H1_VALUE) ||
+        slice_trim(value).len != value.len) {
+        refuse(out);
+        return;
+    }
+    text_add(out, name);
+    text_add(out, SLICE_LIT(": "));
+    text_add(out, value);
+    text_add(out, SLICE_LIT("\r\n"));
+}
+
+void
+h1_write_field_u64(struct text *out, struct slice name, uint64_t value)
+{
+    uint8_t storage[20];
+    struct text digits;
+
+    text_init(&digits, storage, sizeof(storage));
+    text_add_u64(&digits, value);
+    h1_write_field(out, name, text_slice(&digits));
+}
+
+void
+h1_write_end(struct text *out)
+{
+    text_add(out, SLICE_LIT("\r\n"));
+}
+
+void
+h1_write_chunk_head(struct text *out, uint64_t size)
+{
+    uint8_t digits[16];
+    size_t n = sizeof(digits);
+
+    if (size == 0) {
+        refuse(out); /* an empty piece must not end the body: that is H1_LAST_CHUNK */
+        return;
+    }
+    do {
+        digits[--n] = (uint8_t) "0123456789abcdef"[size & 15];
+        size >>= 4;
+    } while (size > 0);
+    text_add(out, slice_of(digits + n, sizeof(digits) - n));
+    text_add(out, SLICE_LIT("\r\n"));
+}

@@ -1,0 +1,34 @@
+#ifndef NODE_BODY_H
+#define NODE_BODY_H
+
+#include "base/err.h"
+#include "base/jscan.h"
+#include "base/slice.h"
+#include "base/text.h"
+#include "residency/decide.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* What the journey needs of a JSON request body, taken by the strict scanner in one pass
+ * without a tree. Slices point into the body. */
+struct body_facts {
+    struct slice model;   /* decoded only if it held no escape; see model_at */
+    size_t model_at;      /* offset of the value's opening quote */
+    size_t model_len;     /* with both quotes */
+    bool stream;
+    bool points_outside;  /* a reference that the tenant's policy does not name */
+    struct slice remote_host; /* its host; empty when it names none */
+    const char *why;      /* after an error: what is wrong, a static text */
+    const char *param;    /* ... and which member, or NULL */
+};
+
+/* tenant names the hosts that a body may point to (NULL: none). Refused as ERR_BADMSG:
+ * anything but a strict JSON object, no string "model", "stream" that is no boolean,
+ * "store": true, "previous_response_id". Remote references: any string at a member whose
+ * name ends in "url" or "uri" (whatever case) that does not start with "data:", tools of a
+ * type that makes the server fetch, "web_search_options". */
+MUST_USE enum err body_scan(struct slice body, struct jscan_keys *keys,
+                            const struct charter_tenant *tenant, struct body_facts *out);
+
+#endif

@@ -1,0 +1,28 @@
+#include "node/endpoint.h"
+
+#include "base/check.h"
+
+static const struct endpoint endpoints[] = {
+    {H1_POST, "/v1/chat/completions", "chat_completions", ENDPOINT_INFERENCE, true, true, true},
+    {H1_POST, "/v1/completions", "completions", ENDPOINT_INFERENCE, true, true, true},
+    {H1_POST, "/v1/embeddings", "embeddings", ENDPOINT_INFERENCE, true, true, true},
+    {H1_GET, "/v1/models", "models", ENDPOINT_MODELS, true, false, true},
+    {H1_GET, "/.well-known/jwks.json", "jwks", ENDPOINT_JWKS, true, false, true},
+    {H1_GET, "/health", "health", ENDPOINT_HEALTH, true, true, false},
+};
+
+const struct endpoint *
+endpoint_find(enum h1_method method, struct slice path, bool mesh, bool *other_method)
+{
+    *other_method = false;
+    for (size_t i = 0; i < ARRAY_COUNT(endpoints); i++) {
+        const struct endpoint *e = &endpoints[i];
+
+        if (!(mesh ? e->on_mesh : e->on_public) || !slice_is(path, e->path))
+            continue;
+        if (e->method == method)
+            return e;
+        *other_method = true;
+    }
+    return NULL;
+}

@@ -1,0 +1,32 @@
+#ifndef NODE_ENDPOINT_H
+#define NODE_ENDPOINT_H
+
+#include "base/slice.h"
+#include "net/h1.h"
+
+#include <stdbool.h>
+
+/* What the node answers on its public and mesh listeners: one row an endpoint. */
+
+enum endpoint_kind {
+    ENDPOINT_INFERENCE, /* JSON with a model: goes through the journey */
+    ENDPOINT_MODELS,    /* the tenant's own models */
+    ENDPOINT_JWKS,      /* the node's attestation keys; no credential asked */
+    ENDPOINT_HEALTH,    /* mesh listener only: liveness for peers */
+};
+
+struct endpoint {
+    enum h1_method method;
+    const char *path;
+    const char *name; /* in A1 and metrics */
+    enum endpoint_kind kind;
+    bool replay_safe; /* may be sent again when the connection died without an answer byte */
+    bool on_mesh;
+    bool on_public;
+};
+
+/* By canonical path. NULL: unknown path; *other_method: the path exists for another one. */
+const struct endpoint *endpoint_find(enum h1_method method, struct slice path, bool mesh,
+                                     bool *other_method);
+
+#endif

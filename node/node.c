@@ -1,0 +1,596 @@
+#include "node/node.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "node/admin.h"
+#include "node/command.h"
+#include "node/control.h"
+#include "node/weather.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define NODE_SOFTWARE "portolan/0.1.0"
+#define NODE_TICK_MS 1000
+#define NODE_DRAIN_TICK_MS 20
+#define NODE_SECOND_TERM_MS 10000
+#define NODE_KEPT_BYTES (4u << 20)
+#define NODE_WORKERS_MAX 256
+
+enum stop_state { STOP_NO, STOP_ANNOUNCED, STOP_DRAINING };
+
+struct node {
+    const char *config_path;
+    struct shared shared;
+    struct loop *loop;
+    struct buf_pool *pool;
+    struct weather *weather;
+    struct admin *admin;
+    struct timer *tick;
+    struct timer *drain_tick;
+    int admin_fd;
+    int64_t counted_ms;
+    enum stop_state stop;
+    struct mono stop_since;
+    uint64_t stop_within_ms;
+    _Atomic bool draining; /* announced: adverts and readiness say so */
+    /* A reload is prepared by its own thread, so that probes go on; committed here. */
+    pthread_t reload_thread;
+    bool reloading;
+    bool reload_again;
+    struct snapshot *prepared; /* written by the reload thread before it says done */
+    struct issues *reload_issues;
+    _Atomic bool reload_done;
+};
+
+static void
+log_issues(const struct issues *issues, const char *event)
+{
+    for (size_t i = 0; i < issues->count; i++) {
+        const struct issue *it = &issues->items[i];
+
+        log_event(LOG_ERROR, event, "file=%s line=%u path=\"%s\" problem=\"%s\"", it->file,
+                  it->line, it->path, it->text);
+    }
+}
+
+/* ---- reload ------------------------------------------------------------------------- */
+
+/* What can't change under a running process. */
+static void
+check_fixed(const struct config *now, const struct config *next, struct issues *issues)
+{
+    const struct {
+        const char *key, *a, *b;
+    } fixed[] = {
+        {"mesh", now->mesh, next->mesh},
+        {"node", now->node, next->node},
+        {"listeners.public.address", now->public_address, next->public_address},
+        {"listeners.mesh.address", now->mesh_address, next->mesh_address},
+        {"listeners.admin.address", now->admin_address, next->admin_address},
+        {"ledger.dir", now->ledger_dir, next->ledger_dir},
+        {"ledger.durability", now->ledger_durability, next->ledger_durability},
+        {"subjects_dir", now->subjects_dir, next->subjects_dir},
+        {"state_dir", now->state_dir, next->state_dir},
+    };
+
+    for (size_t i = 0; i < ARRAY_COUNT(fixed); i++)
+        if (strcmp(fixed[i].a, fixed[i].b) != 0)
+            issues_add(issues, next->file, 0, fixed[i].key, "changes only with a restart");
+    if (now->workers != next->workers)
+        issues_add(issues, next->file, 0, "workers", "changes only with a restart");
+}
+
+static void *
+prepare(void *context)
+{
+    struct node *n = context;
+    struct snapshot *s = NULL;
+
+    if (snapshot_load(n->config_path, clock_wall_ms(), n->reload_issues, &s) == ERR_OK) {
+        check_fixed(n->shared.current->config, s->config, n->reload_issues);
+        (void)snapshot_seen_ok(s, n->reload_issues);
+        if (issues_any(n->reload_issues))
+            snapshot_unref(&s);
+    }
+    n->prepared = s;
+    atomic_store(&n->reload_done, true);
+    loop_wake(n->loop);
+    return NULL;
+}
+
+static void
+reload_start(void *context)
+{
+    struct node *n = context;
+
+    if (n->stop != STOP_NO)
+        return;
+    if (n->reloading) {
+        n->reload_again = true;
+        return;
+    }
+    n->reload_issues = issues_new();
+    atomic_store(&n->reload_done, false);
+    if (n->reload_issues == NULL ||
+        pthread_create(&n->reload_thread, NULL, prepare, n) != 0) {
+        issues_free(&n->reload_issues);
+        log_event(LOG_ERROR, "reload.failed", "problem=\"out of memory\"");
+        return;
+    }
+    n->reloading = true;
+}
+
+static enum err
+ensure_tenants(struct subject_store *subjects, const struct charter *c)
+{
+    enum err e = ERR_OK;
+
+    for (size_t i = 0; i < c->tenant_count && e == ERR_OK; i++)
+        e = subject_tenant_ensure(subjects, slice_str(c->tenants[i].name));
+    return e;
+}
+
+/* The last steps that can fail, then the swap that can't. */
+static enum err
+reload_commit(struct node *n, struct snapshot *s)
+{
+    struct shared *shared = &n->shared;
+    struct health_view *view = NULL;
+    struct weather *weather = NULL;
+    struct snapshot *old;
+    struct health_view *old_view;
+    enum err e = ensure_tenants(shared->subjects, s->charter);
+
+    if (e == ERR_OK)
+        e = weather_first_view(s->charter, shared->view, &view);
+    if (e == ERR_OK)
+        e = snapshot_bind(s, shared->admission);
+    if (e == ERR_OK)
+        e = snapshot_seen_keep(s);
+    if (e == ERR_OK)
+        e = control_snapshot(shared->ledger, s, clock_wall_ms());
+    if (e == ERR_OK)
+        e = weather_start(n->loop, shared, s, &n->draining, &weather);
+    if (e != ERR_OK) {
+        health_view_unref(&view);
+        return e;
+    }
+    weather_stop(&n->weather);
+    n->weather = weather;
+    (void)pthread_mutex_lock(&shared->lock);
+    old = shared->current;
+    old_view = shared->view;
+    s->generation = old->generation + 1;
+    view->serial = atomic_load(&shared->view_serial) + 1;
+    shared->current = s;
+    shared->view = view;
+    atomic_store(&shared->view_serial, view->serial);
+    atomic_store(&shared->generation, s->generation);
+    (void)pthread_mutex_unlock(&shared->lock);
+    for (unsigned i = 0; i < shared->worker_count; i++)
+        worker_wake(&shared->workers[i]);
+    snapshot_unref(&old);
+    health_view_unref(&old_view);
+    return ERR_OK;
+}
+
+static void
+reload_finish(struct node *n)
+{
+    struct snapshot *s;
+    enum err e = ERR_BADMSG;
+
+    (void)pthread_join(n->reload_thread, NULL);
+    n->reloading = false;
+    s = n->prepared;
+    n->prepared = NULL;
+    if (s != NULL) {
+        uint64_t version = s->charter->version;
+
+        e = n->stop == STOP_NO ? reload_commit(n, s) : ERR_CLOSED;
+        if (e == ERR_OK) {
+            metrics_add(&n->shared.metrics.reloads);
+            log_event(LOG_INFO, "reload.done", "charter=%" PRIu64, version);
+        } else {
+            snapshot_unref(&s);
+        }
+    }
+    if (e != ERR_OK) {
+        metrics_add(&n->shared.metrics.reloads_failed);
+        log_issues(n->reload_issues, "reload.problem");
+        log_event(LOG_ERROR, "reload.failed", "reason=\"%s\" effect=\"nothing changed\"",
+                  err_text(e));
+    }
+    issues_free(&n->reload_issues);
+    if (n->reload_again) {
+        n->reload_again = false;
+        reload_start(n);
+    }
+}
+
+static void
+on_wake(void *context)
+{
+    struct node *n = context;
+
+    if (n->reloading && atomic_load(&n->reload_done))
+        reload_finish(n);
+}
+
+/* ---- stop --------------------------------------------------------------------------- */
+
+static void
+begin_drain(struct node *n)
+{
+    n->stop = STOP_DRAINING;
+    atomic_store(&n->shared.draining, true);
+    for (unsigned i = 0; i < n->shared.worker_count; i++)
+        worker_wake(&n->shared.workers[i]);
+    log_event(LOG_INFO, "node.draining", "requests=%" PRId64,
+              atomic_load(&n->shared.metrics.requests_open));
+}
+
+/* SIGTERM: announce, accept for a while more, then finish what is under way. */
+static void
+on_drain_tick(void *context)
+{
+    struct node *n = context;
+    const struct config *c = n->shared.current->config;
+    uint64_t ms = mono_ms_since(loop_now(n->loop), n->stop_since);
+
+    if (n->stop == STOP_ANNOUNCED && ms >= (uint64_t)c->drain_wait_ms)
+        begin_drain(n);
+    if (n->stop == STOP_DRAINING &&
+        (atomic_load(&n->shared.metrics.requests_open) == 0 || ms >= n->stop_within_ms)) {
+        loop_stop(n->loop);
+        return;
+    }
+    timer_set(n->drain_tick, NODE_DRAIN_TICK_MS);
+}
+
+static void
+on_term(void *context)
+{
+    struct node *n = context;
+    const struct config *c = n->shared.current->config;
+
+    if (n->stop != STOP_NO) {
+        uint64_t within = mono_ms_since(loop_now(n->loop), n->stop_since) + NODE_SECOND_TERM_MS;
+
+        /* Another one may only shorten it. */
+        if (within < n->stop_within_ms)
+            n->stop_within_ms = within;
+        if (n->stop == STOP_ANNOUNCED)
+            begin_drain(n);
+        return;
+    }
+    n->stop = STOP_ANNOUNCED;
+    n->stop_since = loop_now(n->loop);
+    n->stop_within_ms = (uint64_t)(c->drain_wait_ms + c->drain_timeout_ms);
+    atomic_store(&n->draining, true);
+    on_drain_tick(n);
+}
+
+static void
+on_tick(void *context)
+{
+    struct node *n = context;
+    int64_t now = clock_wall_ms();
+
+    control_refusals(n->shared.ledger, &n->shared.metrics, n->counted_ms, now);
+    n->counted_ms = now;
+    timer_set(n->tick, NODE_TICK_MS);
+}
+
+/* ---- start -------------------------------------------------------------------------- */
+
+static void
+wake_worker(void *context, unsigned worker)
+{
+    struct shared *s = context;
+
+    worker_wake(&s->workers[worker]);
+}
+
+static enum err
+open_at(const char *text, const char *what, int *fd)
+{
+    char host[254];
+    uint16_t port = 0;
+    struct address at;
+    enum err e = address_split(slice_str(text), host, &port);
+
+    if (e == ERR_OK)
+        e = address_resolve(host, port, &at);
+    if (e == ERR_OK)
+        e = listener_open(&at, fd);
+    if (e != ERR_OK)
+        log_event(LOG_ERROR, "listen.failed", "listener=%s address=%s reason=\"%s\"", what, text,
+                  err_text(e));
+    return e;
+}
+
+static enum err
+open_evidence(struct node *n)
+{
+    struct shared *s = &n->shared;
+    const struct config *c = s->current->config;
+    const struct charter *charter = s->current->charter;
+    char why[512] = "";
+    const char *subject_why = "";
+    struct ledger_opts opts = {
+        .dir = c->ledger_dir,
+        .mesh = c->mesh,
+        .node = c->node,
+        .region = charter->regions[s->current->own_region].name,
+        .software = NODE_SOFTWARE,
+        .durability = strcmp(c->ledger_durability, "process") == 0 ? LEDGER_PROCESS : LEDGER_DISK,
+        .segment_bytes = (size_t)c->ledger_segment_mib << 20,
+        .worker_count = s->worker_count,
+        .charter = charter,
+        .now_ms = clock_wall_ms(),
+        .wake = wake_worker,
+        .wake_context = s,
+    };
+    enum err e = file_mkdirs(c->subjects_dir, 0700);
+
+    if (e == ERR_OK)
+        e = subject_store_open(c->subjects_dir, &s->subjects, &subject_why);
+    if (e == ERR_OK)
+        e = ensure_tenants(s->subjects, charter);
+    if (e != ERR_OK) {
+        log_event(LOG_ERROR, "subjects.failed", "dir=%s reason=\"%s\" detail=\"%s\"",
+                  c->subjects_dir, err_text(e), subject_why);
+        return e;
+    }
+    opts.subjects = s->subjects;
+    e = file_mkdirs(c->ledger_dir, 0700);
+    if (e == ERR_OK)
+        e = ledger_open(&opts, &s->ledger, why, sizeof(why));
+    if (e == ERR_OK)
+        e = control_snapshot(s->ledger, s->current, clock_wall_ms());
+    if (e != ERR_OK)
+        log_event(LOG_ERROR, "ledger.failed", "dir=%s reason=\"%s\" detail=\"%s\"", c->ledger_dir,
+                  err_text(e), why);
+    return e;
+}
+
+static enum err
+open_listeners(struct node *n)
+{
+    const struct config *c = n->shared.current->config;
+    enum err e = open_at(c->public_address, "public", &n->shared.public_fd);
+
+    if (e == ERR_OK && c->mesh_address[0] != '\0')
+        e = open_at(c->mesh_address, "mesh", &n->shared.mesh_fd);
+    if (e == ERR_OK)
+        e = open_at(c->admin_address, "admin", &n->admin_fd);
+    return e;
+}
+
+static enum err
+start_workers(struct node *n)
+{
+    struct shared *s = &n->shared;
+    unsigned started = 0;
+    enum err e = ERR_OK;
+
+    while (started < s->worker_count && e == ERR_OK)
+        e = worker_start(&s->workers[started], s, started), started++;
+    if (e == ERR_OK)
+        return ERR_OK;
+    s->worker_count = started - 1;
+    return e;
+}
+
+static void
+more_metrics(void *context, struct text *out)
+{
+    const struct node *n = context;
+
+    weather_metrics(n->weather, out);
+}
+
+static enum err
+start_services(struct node *n)
+{
+    struct admin_opts admin = {.loop = n->loop,
+                               .pool = n->pool,
+                               .shared = &n->shared,
+                               .fd = n->admin_fd,
+                               .more_metrics = more_metrics,
+                               .context = n};
+    enum err e = weather_start(n->loop, &n->shared, n->shared.current, &n->draining, &n->weather);
+
+    if (e == ERR_OK)
+        e = admin_start(&admin, &n->admin);
+    if (e == ERR_OK)
+        e = loop_on_signal(n->loop, SIGTERM, on_term, n);
+    if (e == ERR_OK)
+        e = loop_on_signal(n->loop, SIGINT, on_term, n);
+    if (e == ERR_OK)
+        e = loop_on_signal(n->loop, SIGHUP, reload_start, n);
+    if (e == ERR_OK)
+        e = timer_new(n->loop, on_tick, n, &n->tick);
+    if (e == ERR_OK)
+        e = timer_new(n->loop, on_drain_tick, n, &n->drain_tick);
+    if (e != ERR_OK)
+        return e;
+    loop_on_wake(n->loop, on_wake, n);
+    n->counted_ms = clock_wall_ms();
+    timer_set(n->tick, NODE_TICK_MS);
+    return ERR_OK;
+}
+
+static enum err
+load_first(struct node *n)
+{
+    struct shared *s = &n->shared;
+    struct issues *issues = issues_new();
+    enum err e;
+
+    if (issues == NULL)
+        return ERR_NOMEM;
+    e = snapshot_load(n->config_path, clock_wall_ms(), issues, &s->current);
+    if (e == ERR_OK && !snapshot_seen_ok(s->current, issues))
+        e = ERR_CONFLICT;
+    issues_print(issues, stderr);
+    issues_free(&issues);
+    if (e == ERR_OK)
+        e = snapshot_seen_keep(s->current);
+    if (e == ERR_OK)
+        e = admission_new(&s->admission);
+    if (e == ERR_OK)
+        e = snapshot_bind(s->current, s->admission);
+    if (e == ERR_OK)
+        e = weather_first_view(s->current->charter, NULL, &s->view);
+    if (e != ERR_OK)
+        return e;
+    s->current->generation = 1;
+    atomic_store(&s->generation, 1);
+    s->view->serial = 1;
+    atomic_store(&s->view_serial, 1);
+    s->worker_count = (unsigned)s->current->config->workers;
+    if (s->worker_count == 0) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+        s->worker_count = cores < 1 ? 1 : cores > NODE_WORKERS_MAX ? NODE_WORKERS_MAX
+                                                                   : (unsigned)cores;
+    }
+    s->workers = calloc(s->worker_count, sizeof(*s->workers));
+    return s->workers == NULL ? ERR_NOMEM : ERR_OK;
+}
+
+/* Prompts and keys are in memory: no core files, no reading by other processes; and as many
+ * descriptors as the system allows. */
+static void
+harden(void)
+{
+    struct rlimit files;
+
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+    (void)signal(SIGPIPE, SIG_IGN);
+}
+
+/* ---- end ---------------------------------------------------------------------------- */
+
+static void
+barrier(struct node *n, bool workers_gone)
+{
+    char json[128];
+    struct text t;
+
+    /* Everything submitted before it is durable, or failed, once this is. */
+    text_init(&t, json, sizeof(json));
+    text_addf(&t, "{\"counts\":{},\"from\":%lld,\"kind\":\"refusals\",\"t\":%lld,\"to\":%lld,\"v\":1}",
+              (long long)n->counted_ms, (long long)clock_wall_ms(), (long long)clock_wall_ms());
+    if (ledger_control(n->shared.ledger, text_slice(&t), true) != ERR_OK)
+        log_event(LOG_ERROR, "ledger.stop", "problem=\"the last records may be missing\"");
+    for (unsigned i = 0; workers_gone && i < n->shared.worker_count; i++)
+        ledger_collect(n->shared.ledger, i);
+}
+
+static void
+stop_all(struct node *n)
+{
+    struct shared *s = &n->shared;
+
+    atomic_store(&s->draining, true);
+    atomic_store(&s->stopping, true);
+    /* Without a loop it was never started. */
+    for (unsigned i = 0; i < s->worker_count; i++)
+        if (s->workers[i].loop != NULL)
+            worker_wake(&s->workers[i]);
+    for (unsigned i = 0; i < s->worker_count; i++)
+        if (s->workers[i].loop != NULL)
+            worker_join(&s->workers[i]);
+    if (n->reloading)
+        (void)pthread_join(n->reload_thread, NULL);
+    snapshot_unref(&n->prepared);
+    issues_free(&n->reload_issues);
+    /* A collected A1 may lead to its A2: twice round, then nothing is on its way. */
+    barrier(n, true);
+    barrier(n, true);
+    control_refusals(s->ledger, &s->metrics, n->counted_ms, clock_wall_ms());
+}
+
+static void
+free_all(struct node *n)
+{
+    struct shared *s = &n->shared;
+
+    admin_stop(&n->admin);
+    weather_stop(&n->weather);
+    timer_free(&n->tick);
+    timer_free(&n->drain_tick);
+    for (unsigned i = 0; i < s->worker_count && s->workers != NULL; i++)
+        if (s->workers[i].loop != NULL)
+            worker_free(&s->workers[i]);
+    ledger_close(&s->ledger);
+    subject_store_close(&s->subjects);
+    loop_free(&n->loop);
+    buf_pool_free(&n->pool);
+    if (s->public_fd >= 0)
+        (void)close(s->public_fd);
+    if (s->mesh_fd >= 0)
+        (void)close(s->mesh_fd);
+    if (n->admin_fd >= 0)
+        (void)close(n->admin_fd);
+    health_view_unref(&s->view);
+    snapshot_unref(&s->current);
+    admission_free(&s->admission);
+    free(s->workers);
+    (void)pthread_mutex_destroy(&s->lock);
+}
+
+int
+node_run(const char *config_path)
+{
+    struct node *n = calloc(1, sizeof(*n));
+    enum err e;
+
+    if (n == NULL)
+        return EXIT_NO;
+    n->config_path = config_path;
+    n->shared.public_fd = n->shared.mesh_fd = n->admin_fd = -1;
+    (void)pthread_mutex_init(&n->shared.lock, NULL);
+    harden();
+    e = load_first(n);
+    if (e == ERR_OK)
+        e = loop_new(&n->loop);
+    if (e == ERR_OK)
+        e = buf_pool_new(&n->pool, NODE_KEPT_BYTES);
+    if (e == ERR_OK)
+        e = open_listeners(n);
+    if (e == ERR_OK)
+        e = open_evidence(n);
+    if (e == ERR_OK)
+        e = start_workers(n);
+    if (e == ERR_OK)
+        e = start_services(n);
+    if (e == ERR_OK) {
+        log_event(LOG_INFO, "node.started", "node=%s charter=%" PRIu64 " workers=%u public=%s",
+                  n->shared.current->config->node, n->shared.current->charter->version,
+                  n->shared.worker_count, n->shared.current->config->public_address);
+        loop_run(n->loop);
+    }
+    if (n->shared.workers != NULL && n->shared.ledger != NULL)
+        stop_all(n);
+    log_event(e == ERR_OK ? LOG_INFO : LOG_ERROR, e == ERR_OK ? "node.stopped" : "node.failed",
+              "reason=\"%s\"", err_text(e));
+    free_all(n);
+    free(n);
+    return e == ERR_OK ? EXIT_GOOD : EXIT_NO;
+}

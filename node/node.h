@@ -1,0 +1,15 @@
+#ifndef NODE_NODE_H
+#define NODE_NODE_H
+
+#include "base/err.h"
+
+/* The daemon: loads a snapshot, opens ledger and listeners, starts the workers, and on the
+ * main thread runs the mesh service, the admin listener, signals and reloads.
+ *
+ *   SIGTERM, SIGINT: drain, then stop (a second one: within 10 s)     SIGHUP: reload
+ */
+
+/* Runs until a signal stops it; the process's exit code. */
+int node_run(const char *config_path);
+
+#endif

@@ -1,0 +1,517 @@
+#include "node/relay.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "node/answer_facts.h"
+#include "node/attest.h"
+#include "node/journey.h"
+
+#define REQUEST_HEAD_MAX 8192
+#define PEER_VALUE_MAX (RECORD_A1_MAX + 64) /* a peer's attestation with its leaf index */
+#define ANSWER_TYPE_MAX 256
+
+/* ---- the request --------------------------------------------------------------------- */
+
+static const struct charter_backend *
+backend_of(const struct txn *t)
+{
+    return t->choice.is_node ? NULL : &t->current->charter->backends[t->choice.backend];
+}
+
+/* The body as it goes out: as it came, or with the alias replaced by the served name. */
+struct outgoing {
+    struct slice before;
+    struct slice model; /* served name; p == NULL when the body goes as it came */
+    struct slice after;
+};
+
+static struct outgoing
+outgoing_body(const struct txn *t)
+{
+    struct slice body = buf_slice(&t->body);
+    const struct charter_backend *b = backend_of(t);
+    const struct charter_tenant *tenant = &t->current->charter->tenants[t->decision.tenant];
+    struct slice served;
+
+    if (b == NULL || !tenant->rewrite_alias)
+        return (struct outgoing){.before = body};
+    served = slice_str(b->served[t->choice.served].name);
+    if (slice_eq(served, t->facts.model))
+        return (struct outgoing){.before = body};
+    return (struct outgoing){
+        .before = slice_sub(body, 0, t->facts.model_at),
+        .model = served,
+        .after = slice_sub(body, t->facts.model_at + t->facts.model_len, body.len),
+    };
+}
+
+static void
+commit_outgoing(struct txn *t, const struct outgoing *o)
+{
+    struct hmac m;
+
+    t->rewritten = o->model.p != NULL;
+    if (!t->rewritten)
+        return;
+    commitment_init(&m, t->key, "upstream");
+    hmac_add(&m, o->before);
+    hmac_add(&m, SLICE_LIT("\""));
+    hmac_add(&m, o->model);
+    hmac_add(&m, SLICE_LIT("\""));
+    hmac_add(&m, o->after);
+    hmac_final(&m, t->upstream_commitment);
+}
+
+static void
+write_head(const struct txn *t, const struct outgoing *o, struct text *out)
+{
+    const struct snapshot *s = t->current;
+    const struct mesh_target *target =
+        t->choice.is_node ? &s->nodes[t->choice.node] : &s->backends[t->choice.backend];
+    const struct charter_backend *b = backend_of(t);
+    size_t length = o->before.len + o->after.len + (o->model.p == NULL ? 0 : o->model.len + 2);
+    uint8_t path_bytes[1024];
+    struct text path;
+
+    text_init(&path, path_bytes, sizeof(path_bytes));
+    if (b != NULL)
+        text_add_str(&path, b->path_prefix);
+    text_add_str(&path, t->endpoint->path);
+    h1_write_request_line(out, t->endpoint->method, text_slice(&path));
+    text_add_str(out, "Host: ");
+    text_add_str(out, target->host);
+    text_add_char(out, ':');
+    text_add_u64(out, address_port(&target->address));
+    text_add_str(out, "\r\n");
+    h1_write_field(out, SLICE_LIT("Content-Type"), SLICE_LIT("application/json"));
+    h1_write_field_u64(out, SLICE_LIT("Content-Length"), length);
+    h1_write_field(out, SLICE_LIT("X-Request-Id"), slice_str(t->id));
+    h1_write_field(out, SLICE_LIT("Residency-Attestation"), t->a1);
+    if (target->authorization != NULL)
+        h1_write_field(out, SLICE_LIT("Authorization"), slice_str(target->authorization));
+    if (t->choice.is_node) {
+        text_add_str(out, "Residency-Commitment-Key: ");
+        text_add_b64url(out, slice_of(t->key, sizeof(t->key)));
+        text_add_str(out, "\r\n");
+    }
+    h1_write_end(out);
+}
+
+static void
+on_total_timeout(void *context)
+{
+    struct txn *t = context;
+
+    if (t->state == TXN_SEND || t->state == TXN_RELAY)
+        relay_event(t, CONN_TIMED_OUT);
+}
+
+void
+relay_send(struct txn *t)
+{
+    uint8_t storage[REQUEST_HEAD_MAX];
+    struct conn *conn = upstream_conn(t->upstream);
+    const struct config *config = t->current->config;
+    struct outgoing o = outgoing_body(t);
+    struct text head;
+    enum err e;
+
+    txn_move(t, TXN_SEND);
+    t->dispatched_ms = clock_wall_ms();
+    commit_outgoing(t, &o);
+    text_init(&head, storage, sizeof(storage));
+    write_head(t, &o, &head);
+    timer_free(&t->timer); /* the queue's; from here on the total deadline runs */
+    e = timer_new(t->worker->loop, on_total_timeout, t, &t->timer);
+    if (e == ERR_OK && NEVER(!text_ok(&head)))
+        e = ERR_TOOBIG;
+    if (e == ERR_OK)
+        e = conn_write(conn, text_slice(&head));
+    if (e == ERR_OK)
+        e = conn_write(conn, o.before);
+    if (e == ERR_OK && o.model.p != NULL) {
+        e = conn_write(conn, SLICE_LIT("\""));
+        e = e == ERR_OK ? conn_write(conn, o.model) : e;
+        e = e == ERR_OK ? conn_write(conn, SLICE_LIT("\"")) : e;
+        e = e == ERR_OK ? conn_write(conn, o.after) : e;
+    }
+    if (e != ERR_OK) {
+        journey_attempt_failed(t, "eof", 0, BREAKER_ABORT, 0);
+        return;
+    }
+    t->sent_any = true;
+    t->status = 0;
+    t->peer_a1 = t->peer_value = SLICE_NONE; /* an earlier attempt's */
+    t->answer_begun = false;
+    t->got_any = false;
+    timer_set(t->timer, (uint64_t)config->total_timeout_ms);
+    conn_deadline(conn, (uint64_t)config->first_byte_timeout_ms);
+    h1_parser_init(&t->parser, H1_RESPONSE);
+    commitment_init(&t->answer_mac, t->key, "answer");
+}
+
+/* ---- the answer's head --------------------------------------------------------------- */
+
+static uint32_t
+retry_after(const struct h1_head *head)
+{
+    const struct h1_field *f = h1_field_find(head, SLICE_LIT("retry-after"));
+    uint64_t seconds = 0;
+
+    if (f == NULL || !slice_u64(f->value, &seconds))
+        return 0;
+    return seconds > 30 ? 30 : (uint32_t)seconds;
+}
+
+/* The peer's A1 must be there, be its own, and continue ours (law 7). */
+static bool
+peer_answer_ok(struct txn *t, const struct h1_head *head, bool *denied)
+{
+    const struct charter_node *n = &t->current->charter->nodes[t->choice.node];
+    const struct h1_field *f = h1_field_find(head, SLICE_LIT("residency-attestation"));
+    char own_hash[RECORD_HASH_SIZE];
+    struct record_a1_view view;
+    struct slice value;
+    struct slice jws;
+    struct text hash;
+    const char *why = "";
+
+    if (f == NULL || f->value.len > PEER_VALUE_MAX ||
+        h1_field_count(head, SLICE_LIT("residency-attestation")) != 1)
+        return false;
+    value = arena_copy(&t->arena, f->value);
+    if (value.p == NULL)
+        return false;
+    jws = slice_sub(value, 0, slice_find(value, ';'));
+    if (record_a1_verify(jws, t->current->charter, &view, &why) != ERR_OK)
+        return false;
+    text_init(&hash, own_hash, sizeof(own_hash));
+    text_add_b64url(&hash, slice_of(t->a1_hash, sizeof(t->a1_hash)));
+    if (strcmp(view.iss, n->spiffe) != 0 || strcmp(view.txn, t->id) != 0 || view.hop != 1 ||
+        !slice_eq(slice_str(view.prev), text_slice(&hash)))
+        return false;
+    t->peer_a1 = jws;
+    t->peer_value = value;
+    *denied = !view.permit;
+    return true;
+}
+
+static void
+fail_status(struct txn *t, int status, uint32_t after)
+{
+    bool load = status == 429 || status == 503 || after > 0;
+
+    t->status = status;
+    journey_attempt_failed(t,
+                           status == 429   ? "status_429"
+                           : status == 503 ? "status_503"
+                                           : "status_5xx",
+                           status, load ? BREAKER_LOAD : BREAKER_FAIL, after);
+}
+
+/* True: the answer is one to relay. */
+static bool
+judge_head(struct txn *t, const struct h1_head *head)
+{
+    uint32_t after = retry_after(head);
+    bool denied = false;
+
+    if (t->choice.is_node) {
+        if (!peer_answer_ok(t, head, &denied)) {
+            journey_attempt_failed(t, "malformed", head->status, BREAKER_FAIL, 0);
+            return false;
+        }
+        if (denied) {
+            /* Its law or its capacity says no: no health outcome, the next target in L. */
+            t->peer_value = t->peer_a1 = SLICE_NONE;
+            journey_attempt_failed(t, "refused", head->status, BREAKER_ABORT, 0);
+            return false;
+        }
+    }
+    if (head->status >= 500 || head->status == 429) {
+        fail_status(t, head->status, after);
+        return false;
+    }
+    if (head->status < 200 || head->status >= 600 || (head->status >= 300 && head->status < 400)) {
+        journey_attempt_failed(t, "malformed", head->status, BREAKER_FAIL, 0);
+        return false;
+    }
+    return true;
+}
+
+static void
+count_forged(struct txn *t, const struct h1_head *head)
+{
+    for (size_t i = 0; !t->choice.is_node && i < head->field_count; i++)
+        if (head->fields[i].name.len >= 10 &&
+            slice_eq_nocase(slice_sub(head->fields[i].name, 0, 10), SLICE_LIT("residency-")))
+            metrics_add(&t->worker->shared->metrics.headers_dropped);
+}
+
+/* OVER: the attempt ended in there, and t may be gone or busy with another one. */
+enum step { STEP_GO, STEP_WAIT, STEP_OVER };
+
+static enum step
+read_head(struct txn *t)
+{
+    struct conn *conn = upstream_conn(t->upstream);
+    const struct h1_field *type;
+    struct h1_head head;
+    size_t len = 0;
+    enum err e;
+
+    for (;;) {
+        e = h1_parse_head(&t->parser, buf_slice(conn_in(conn)), &head, &len);
+        if (e == ERR_AGAIN)
+            return STEP_WAIT;
+        if (e != ERR_OK) {
+            journey_attempt_failed(t, "malformed", 0, BREAKER_FAIL, 0);
+            return STEP_OVER;
+        }
+        if (head.status >= 200)
+            break;
+        conn_consume(conn, len); /* 1xx: nothing of it is passed on */
+        h1_parser_init(&t->parser, H1_RESPONSE);
+    }
+    count_forged(t, &head);
+    if (!judge_head(t, &head))
+        return STEP_OVER;
+    t->status = head.status;
+    t->upstream_keep_alive = head.keep_alive;
+    type = h1_field_find(&head, SLICE_LIT("content-type"));
+    t->answer_type = type == NULL || type->value.len > ANSWER_TYPE_MAX
+                         ? SLICE_LIT("application/octet-stream")
+                         : arena_copy(&t->arena, type->value);
+    if (t->answer_type.p == NULL)
+        t->answer_type = SLICE_LIT("application/octet-stream");
+    t->is_stream = t->answer_type.len >= 17 &&
+                   slice_eq_nocase(slice_sub(t->answer_type, 0, 17), SLICE_LIT("text/event-stream"));
+    h1_body_init(&t->answer, head.framing, head.content_length);
+    t->answer_length = head.framing == H1_BODY_LENGTH ? (int64_t)head.content_length
+                       : head.framing == H1_BODY_NONE ? 0
+                                                      : -1;
+    t->answer_begun = true;
+    conn_consume(conn, len);
+    txn_move(t, TXN_RELAY);
+    return STEP_GO;
+}
+
+/* ---- the answer's body --------------------------------------------------------------- */
+
+/* Status and head go to the client with the first byte of the body, not before: until then
+ * another target can still take over. */
+static bool
+commit_head(struct txn *t)
+{
+    uint8_t storage[TXN_FIELDS_MAX];
+    struct text fields;
+
+    if (t->committed || t->client == NULL)
+        return t->client != NULL;
+    t->committed = true;
+    t->client_status = t->status;
+    t->first_byte_ms = clock_wall_ms();
+    text_init(&fields, storage, sizeof(storage));
+    h1_write_field(&fields, SLICE_LIT("Content-Type"), t->answer_type);
+    if (t->is_stream)
+        h1_write_field(&fields, SLICE_LIT("Cache-Control"), SLICE_LIT("no-cache"));
+    attest_fields(t, &fields);
+    if (NEVER(!text_ok(&fields)))
+        fields.used = 0;
+    return client_answer_head(t->client, t->status, text_slice(&fields), t->answer_length);
+}
+
+static void
+observe(struct txn *t, struct slice piece)
+{
+    size_t n;
+
+    hmac_add(&t->answer_mac, piece);
+    t->answer_bytes += piece.len;
+    n = sizeof(t->head_window) - t->head_used;
+    n = n < piece.len ? n : piece.len;
+    memcpy(t->head_window + t->head_used, piece.p, n);
+    t->head_used += n;
+    for (size_t i = piece.len > TXN_TAIL_WINDOW ? piece.len - TXN_TAIL_WINDOW : 0; i < piece.len;
+         i++)
+        t->tail_window[t->tail_used++ % TXN_TAIL_WINDOW] = piece.p[i];
+    if (!t->is_stream)
+        return;
+    for (size_t i = piece.len > 4 ? piece.len - 4 : 0; i < piece.len; i++)
+        t->line_run = piece.p[i] == '\n' ? t->line_run + 1 : piece.p[i] == '\r' ? t->line_run : 0;
+}
+
+/* The client is gone, or takes nothing any more: the backend's work is cancelled. */
+static void
+client_left(struct txn *t)
+{
+    struct client *c = t->client;
+
+    attest_outcome(t, "client_abort", t->status);
+    journey_finish(t, RECORD_CLIENT_ABORT);
+    if (c != NULL)
+        client_answer_cut(c);
+}
+
+static void
+finish_ok(struct txn *t)
+{
+    struct client *c = t->client;
+
+    if (!commit_head(t)) {
+        client_left(t);
+        return;
+    }
+    attest_outcome(t, "ok", t->status);
+    if (t->slot_held) {
+        admission_breaker_note(t->worker->shared->admission, t->slot_id,
+                               t->status < 400 ? BREAKER_OK : BREAKER_CLIENT, 0,
+                               loop_now(t->worker->loop), 0);
+        admission_slot_free(t->worker->shared->admission, t->slot_id);
+        t->slot_held = false;
+    }
+    if (t->upstream_keep_alive && t->answer.framing != H1_BODY_TO_EOF)
+        upstream_return(t->upstream);
+    else
+        upstream_abort(t->upstream);
+    t->upstream = NULL;
+    metrics_add(&t->worker->shared->metrics.permitted);
+    t->client = NULL;
+    if (c != NULL)
+        c->txn = NULL;
+    journey_finish(t, RECORD_COMPLETE);
+    if (c != NULL)
+        client_answer_end(c);
+}
+
+/* After the first forwarded byte there is no other target: the client is told at an event
+ * boundary if it reads events, and in any case by the missing end. */
+static void
+cut_answer(struct txn *t, const char *outcome, enum record_end end)
+{
+    struct client *c = t->client;
+    static const char event[] =
+        "data: {\"error\":{\"message\":\"the backend's answer ended early\","
+        "\"type\":\"server_error\",\"param\":null,\"code\":\"upstream_failed\"}}\n\n";
+
+    attest_outcome(t, outcome, t->status);
+    if (t->slot_held)
+        admission_breaker_note(t->worker->shared->admission, t->slot_id, BREAKER_FAIL, 0,
+                               loop_now(t->worker->loop), random_below(UINT64_MAX));
+    if (c != NULL && t->is_stream && t->line_run >= 2)
+        (void)client_answer_body(c, SLICE_LIT(event));
+    t->client = NULL;
+    if (c != NULL)
+        c->txn = NULL;
+    journey_finish(t, end);
+    if (c != NULL)
+        client_answer_cut(c);
+}
+
+static void
+fail(struct txn *t, const char *outcome, enum breaker_outcome health, enum record_end end)
+{
+    if (t->committed)
+        cut_answer(t, outcome, end);
+    else
+        journey_attempt_failed(t, outcome, t->status, health, 0);
+}
+
+/* True: the attempt goes on. */
+static bool
+read_body(struct txn *t)
+{
+    struct conn *conn = upstream_conn(t->upstream);
+
+    for (;;) {
+        struct slice in = buf_slice(conn_in(conn));
+        struct slice piece = SLICE_NONE;
+        size_t used = 0;
+        enum err e;
+
+        if (t->answer.done) {
+            finish_ok(t);
+            return false;
+        }
+        e = h1_body_read(&t->answer, in, &piece, &used);
+        if (e == ERR_BADMSG) {
+            fail(t, "malformed", BREAKER_FAIL, RECORD_UPSTREAM_ERROR);
+            return false;
+        }
+        if (piece.len > 0) {
+            observe(t, piece);
+            if (!commit_head(t) || !client_answer_body(t->client, piece)) {
+                client_left(t);
+                return false;
+            }
+        }
+        conn_consume(conn, used);
+        if (e == ERR_AGAIN || (used == 0 && !t->answer.done))
+            return true;
+    }
+}
+
+/* True: the attempt goes on. */
+static bool
+on_data(struct txn *t)
+{
+    struct conn *conn = upstream_conn(t->upstream);
+    enum step step = STEP_GO;
+
+    t->got_any = true;
+    if (!t->answer_begun)
+        step = read_head(t);
+    if (step != STEP_GO)
+        return step == STEP_WAIT;
+    conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
+    if (!read_body(t))
+        return false;
+    if (client_backed_up(t->client))
+        conn_pause(conn);
+    return true;
+}
+
+static void
+on_end(struct txn *t)
+{
+    /* A reset is no end: only an orderly close completes an answer without a length. */
+    if (t->answer_begun && conn_error(upstream_conn(t->upstream)) == ERR_OK &&
+        h1_body_eof(&t->answer) == ERR_OK) {
+        finish_ok(t);
+        return;
+    }
+    fail(t, "eof", t->got_any || !upstream_reused(t->upstream) ? BREAKER_FAIL : BREAKER_ABORT,
+         RECORD_UPSTREAM_TRUNCATED);
+}
+
+void
+relay_event(struct txn *t, unsigned events)
+{
+    if ((events & CONN_DATA) != 0 && !on_data(t))
+        return;
+    /* A client that takes nothing must not count against the backend. */
+    if ((events & CONN_TIMED_OUT) != 0 && t->committed && client_backed_up(t->client))
+        client_left(t);
+    else if ((events & CONN_TIMED_OUT) != 0)
+        fail(t, "timeout", BREAKER_FAIL, RECORD_TIMEOUT);
+    else if ((events & (CONN_EOF | CONN_FAILED)) != 0)
+        on_end(t);
+}
+
+void
+relay_finish(struct txn *t, struct relay_facts *out)
+{
+    *out = (struct relay_facts){.answer_bytes = t->answer_bytes,
+                                .prompt_tokens = -1,
+                                .completion_tokens = -1};
+    if (t->answer_bytes > 0) {
+        hmac_final(&t->answer_mac, out->commitment);
+        out->has_commitment = true;
+    }
+    if (t->peer_a1.p != NULL) {
+        hash_sha256(t->peer_a1, out->peer_hash);
+        out->has_peer = true;
+    }
+    answer_facts_read(slice_of(t->head_window, t->head_used), t->tail_window, sizeof(t->tail_window),
+                      t->tail_used, out);
+}

@@ -1,0 +1,192 @@
+#include "node/txn.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "crypto/hash.h"
+#include "crypto/random.h"
+
+#include <stdlib.h>
+
+#define TXN_MAGIC 0x54584e21u
+#define TXN_KEPT_MAX 256 /* idle transactions a worker keeps for reuse */
+
+#define TO(s) (1u << TXN_##s)
+static const struct {
+    const char *name;
+    uint32_t next;
+} txn_states[TXN_STATE_COUNT] = {
+    [TXN_READ_HEAD] = {"read-head", TO(READ_BODY) | TO(REFUSE) | TO(DONE)},
+    [TXN_READ_BODY] = {"read-body", TO(DECIDE) | TO(REFUSE) | TO(DONE)},
+    [TXN_DECIDE] = {"decide", TO(QUEUE) | TO(CHECKOUT) | TO(REFUSE) | TO(DONE)},
+    [TXN_QUEUE] = {"queue", TO(DECIDE) | TO(REFUSE) | TO(DONE)},
+    [TXN_CHECKOUT] = {"checkout", TO(ATTEST) | TO(DECIDE) | TO(REFUSE) | TO(DONE)},
+    [TXN_ATTEST] = {"attest", TO(SEND) | TO(DECIDE) | TO(REFUSE) | TO(DONE)},
+    [TXN_SEND] = {"send", TO(RELAY) | TO(DECIDE) | TO(REFUSE) | TO(DONE)},
+    [TXN_RELAY] = {"relay", TO(DECIDE) | TO(REFUSE) | TO(DONE)},
+    [TXN_REFUSE] = {"refuse", TO(DONE)},
+    [TXN_DONE] = {"done", 0},
+};
+
+const char *
+txn_state_name(enum txn_state s)
+{
+    ASSERT(s < TXN_STATE_COUNT);
+    return txn_states[s].name;
+}
+
+void
+txn_move(struct txn *t, enum txn_state to)
+{
+    ASSERT(t->magic == TXN_MAGIC);
+    ASSERT(to < TXN_STATE_COUNT);
+    ASSERT((txn_states[t->state].next & (1u << to)) != 0);
+    t->state = to;
+}
+
+const char *
+txn_keep_str(struct txn *t, struct slice s)
+{
+    char *p = arena_alloc(&t->arena, s.len + 1);
+
+    if (p == NULL)
+        return NULL;
+    if (s.len > 0)
+        memcpy(p, s.p, s.len);
+    p[s.len] = '\0';
+    return p;
+}
+
+static struct slice
+keep_field(struct txn *t, const struct h1_head *head, const char *name, size_t *count)
+{
+    const struct h1_field *f = h1_field_find(head, slice_str(name));
+
+    if (count != NULL)
+        *count = h1_field_count(head, slice_str(name));
+    if (f == NULL)
+        return SLICE_NONE;
+    /* An empty value is still a field that was there. */
+    return f->value.len == 0 ? SLICE_LIT("") : arena_copy(&t->arena, f->value);
+}
+
+static void
+keep_forwarded(struct txn *t, const struct h1_head *head)
+{
+    for (size_t i = 0; i < head->field_count; i++) {
+        if (!slice_eq_nocase(head->fields[i].name, SLICE_LIT("x-forwarded-for")))
+            continue;
+        if (t->forwarded_count == TXN_FORWARDED_MAX) {
+            t->forwarded_overflow = true;
+            return;
+        }
+        t->forwarded[t->forwarded_count++] = arena_copy(&t->arena, head->fields[i].value);
+    }
+}
+
+/* Law 5: what a client says about residency is not even looked at. */
+static void
+keep_or_drop_residency(struct txn *t, const struct h1_head *head)
+{
+    if (t->peer_request) {
+        size_t count = 0;
+
+        t->attestation = keep_field(t, head, "residency-attestation", &count);
+        if (count > 1)
+            t->attestation = SLICE_NONE;
+        t->commitment_key = keep_field(t, head, "residency-commitment-key", &count);
+        if (count > 1)
+            t->commitment_key = SLICE_NONE;
+        return;
+    }
+    for (size_t i = 0; i < head->field_count; i++)
+        if (head->fields[i].name.len >= 10 &&
+            slice_eq_nocase(slice_sub(head->fields[i].name, 0, 10), SLICE_LIT("residency-")))
+            metrics_add(&t->worker->shared->metrics.headers_dropped);
+}
+
+static struct txn *
+txn_take(struct worker *w)
+{
+    struct txn *t = w->free_txns;
+
+    if (t != NULL) {
+        w->free_txns = t->next_grant;
+        w->txn_count--;
+    } else {
+        t = aligned_alloc(16, (sizeof(*t) + 15) / 16 * 16);
+    }
+    if (t != NULL)
+        memset(t, 0, offsetof(struct txn, arena_storage));
+    return t;
+}
+
+struct txn *
+txn_new(struct client *c, const struct h1_head *head)
+{
+    struct worker *w = c->worker;
+    struct txn *t = txn_take(w);
+
+    if (t == NULL)
+        return NULL;
+    t->magic = TXN_MAGIC;
+    t->worker = w;
+    t->client = c;
+    t->peer_request = c->mesh;
+    t->serial = atomic_fetch_add_explicit(&w->shared->serials, 1, memory_order_relaxed);
+    arena_init(&t->arena, t->arena_storage, sizeof(t->arena_storage));
+    buf_init(&t->body, w->pool, (size_t)w->snapshot->config->body_bytes_max);
+    t->pinned = snapshot_ref(w->snapshot);
+    t->received_ms = clock_wall_ms();
+    t->slot_id = UINT32_MAX;
+    if (geo_address_from_sockaddr((const struct sockaddr *)&conn_remote(c->conn)->storage,
+                                  conn_remote(c->conn)->len, &t->remote) != ERR_OK)
+        t->remote.family = 0; /* of no known family: its place is unknown */
+    t->authorization = keep_field(t, head, "authorization", &t->authorization_count);
+    t->api_key = keep_field(t, head, "x-api-key", NULL);
+    t->class_name = keep_field(t, head, "x-portolan-class", NULL);
+    t->content_type = keep_field(t, head, "content-type", NULL);
+    keep_forwarded(t, head);
+    keep_or_drop_residency(t, head);
+    (void)atomic_fetch_add_explicit(&w->shared->metrics.requests_open, 1, memory_order_relaxed);
+    if (t->arena.overflowed) {
+        t->state = TXN_DONE;
+        txn_free(t);
+        return NULL;
+    }
+    return t;
+}
+
+void
+txn_free(struct txn *t)
+{
+    struct worker *w = t->worker;
+
+    ASSERT(t->magic == TXN_MAGIC);
+    ASSERT(t->state == TXN_DONE);
+    ASSERT(!t->recording && !t->slot_held && !t->waiting && t->upstream == NULL);
+    if (t->tenant_entered)
+        admission_tenant_leave(w->shared->admission, t->tenant_id);
+    if (t->reserved)
+        ledger_release(w->shared->ledger);
+    (void)atomic_fetch_sub_explicit(&w->shared->metrics.body_bytes, t->body_counted,
+                                    memory_order_relaxed);
+    (void)atomic_fetch_sub_explicit(&w->shared->metrics.requests_open, 1, memory_order_relaxed);
+    if (t->entry != NULL)
+        worker_entry_return(w, t->entry);
+    if (t->closing != NULL)
+        worker_entry_return(w, t->closing);
+    timer_free(&t->timer);
+    buf_release(&t->body);
+    hash_wipe(t->key, sizeof(t->key));
+    hmac_wipe(&t->answer_mac);
+    snapshot_unref(&t->current);
+    snapshot_unref(&t->pinned);
+    t->magic = 0;
+    if (w->txn_count >= TXN_KEPT_MAX) {
+        free(t);
+        return;
+    }
+    t->next_grant = w->free_txns;
+    w->free_txns = t;
+    w->txn_count++;
+}

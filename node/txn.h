@@ -1,0 +1,163 @@
+#ifndef NODE_TXN_H
+#define NODE_TXN_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "net/h1.h"
+#include "node/body.h"
+#include "node/client.h"
+#include "node/endpoint.h"
+#include "node/upstream.h"
+#include "node/worker.h"
+#include "residency/evidence/commitment.h"
+#include "residency/permit.h"
+#include "routing/choose.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One request on its journey: the state that its stages share. Stages are functions of
+ * journey.c (who, where, what is lawful, which), attest.c (evidence), relay.c (the
+ * answer); this file owns the memory and the state table. */
+
+#define TXN_ARENA_BYTES 12288
+#define TXN_FIELDS_MAX 6144 /* our own header lines of an answer: two attestations at most */
+#define TXN_ATTEMPTS_MAX 3
+#define TXN_HEAD_WINDOW 512
+#define TXN_TAIL_WINDOW 1024
+#define TXN_FORWARDED_MAX 16 /* X-Forwarded-For fields */
+
+enum txn_state {
+    TXN_READ_HEAD,
+    TXN_READ_BODY,
+    TXN_DECIDE,
+    TXN_QUEUE,
+    TXN_CHECKOUT,
+    TXN_ATTEST,
+    TXN_SEND,
+    TXN_RELAY,
+    TXN_REFUSE,
+    TXN_DONE,
+    TXN_STATE_COUNT
+};
+
+struct txn {
+    uint32_t magic;
+    enum txn_state state;
+    struct worker *worker;
+    struct client *client;  /* NULL once it is gone */
+    struct txn *next_grant; /* worker's grant list, or its free list */
+    uint64_t serial;
+    struct arena arena;
+
+    /* From the head; slices in the arena. */
+    const struct endpoint *endpoint;
+    bool peer_request; /* hop 1: came from another node */
+    struct slice path;
+    struct slice authorization;
+    size_t authorization_count;
+    struct slice api_key;
+    struct slice class_name;
+    struct slice attestation;    /* from a peer */
+    struct slice commitment_key; /* from a peer */
+    struct slice forwarded[TXN_FORWARDED_MAX];
+    size_t forwarded_count;
+    bool forwarded_overflow;
+    struct slice content_type;
+    struct geo_address remote; /* the other end of the socket */
+
+    /* Who and where. */
+    struct snapshot *pinned;  /* in force when the request came */
+    struct snapshot *current; /* at the latest dispatch */
+    struct identity identity;
+    bool identified;
+    bool tenant_entered; /* counted in admission */
+    uint32_t tenant_id;  /* admission number */
+    struct decide_origin origin;
+    struct record_a1_view *hop0; /* verified, hop 1 only; in the arena */
+    const char *sub;             /* 22 characters, in the arena */
+    uint8_t prev_hash[HASH_SIZE];
+
+    /* What. */
+    struct buf body;
+    struct body_facts facts;
+    int64_t body_counted; /* bytes of the node's body budget taken */
+    uint8_t key[COMMITMENT_KEY_SIZE];
+    bool key_known;
+    bool request_committed; /* the body was whole: request_commitment is set */
+    uint8_t request_commitment[HASH_SIZE];
+    uint8_t upstream_commitment[HASH_SIZE];
+    bool rewritten;
+
+    /* Which. */
+    struct decision decision; /* under `current`, cut down to what `pinned` allows too */
+    struct choice choice;
+    struct bits tried;
+    struct bits tried_nodes;
+    struct admission_waiter waiter;
+    bool waiting;
+    struct timer *timer; /* queue deadline, total deadline */
+    uint32_t slot_id;    /* admission number of the slot held */
+    bool slot_held;
+    struct upstream *upstream;
+
+    /* Evidence. */
+    struct ledger_shard shard;
+    bool reserved;
+    bool recording;                /* an A1 is on its way to the disk */
+    struct ledger_entry *entry;    /* for an A1; on its way while recording */
+    struct ledger_entry *closing;  /* for the A2, held from admission on */
+    bool deny_recorded;            /* the A1 on its way is a denial */
+    bool upstream_lost;            /* the connection ended while its A1 was on its way */
+    uint32_t connect_failures;
+    struct slice a1;               /* the latest A1, in the arena */
+    uint8_t a1_hash[HASH_SIZE];
+    uint64_t a1_index;
+    uint32_t attempt;              /* next attempt's number */
+    struct record_attempt attempts[TXN_ATTEMPTS_MAX];
+    size_t attempt_count;
+    enum refusal refusal;          /* REFUSE: what the client gets once the A1 is durable */
+    const char *refusal_words;
+    const char *refusal_reason;    /* in A1 */
+    const char *refusal_param;
+    uint32_t retry_after_s;
+    struct slice peer_a1;          /* from the peer's answer, with its idx; in the arena */
+    struct slice peer_value;       /* the whole header member */
+
+    /* The answer. */
+    struct h1_parser parser;
+    struct h1_body answer;
+    bool answer_begun;  /* head read */
+    bool committed;     /* head sent to the client */
+    bool is_stream;     /* text/event-stream */
+    bool sent_any;      /* request bytes were handed to the socket */
+    bool got_any;       /* answer bytes came */
+    bool upstream_keep_alive;
+    int status;
+    struct slice answer_type;
+    int64_t answer_length; /* as its head said; -1: not said */
+    uint64_t answer_bytes;
+    struct hmac answer_mac;
+    uint8_t head_window[TXN_HEAD_WINDOW];
+    size_t head_used;
+    uint8_t tail_window[TXN_TAIL_WINDOW];
+    size_t tail_used; /* total bytes seen; the window is a ring */
+    uint64_t line_run; /* SSE: how many LF in a row just passed: 2 is an event boundary */
+    int client_status;
+    int64_t received_ms, dispatched_ms, first_byte_ms;
+    char id[UUID_TEXT_SIZE];
+    _Alignas(16) uint8_t arena_storage[TXN_ARENA_BYTES];
+};
+
+/* A new transaction of a client whose head was parsed; everything needed of the head is
+ * copied. NULL when memory or the arena runs out (answer 503 or 431). */
+struct txn *txn_new(struct client *c, const struct h1_head *head);
+/* The only writer of t->state; asserts that the move is in the table. */
+void txn_move(struct txn *t, enum txn_state to);
+const char *txn_state_name(enum txn_state s);
+/* Gives slots, snapshots and memory back; legal in DONE with no record under way. */
+void txn_free(struct txn *t);
+/* Text into the arena, NUL-terminated; NULL when it is full. */
+const char *txn_keep_str(struct txn *t, struct slice s);
+
+#endif

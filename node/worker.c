@@ -1,0 +1,223 @@
+#include "node/worker.h"
+
+#include "base/check.h"
+#include "base/log.h"
+#include "node/client.h"
+#include "node/journey.h"
+#include "node/upstream.h"
+
+#include <stdlib.h>
+
+#define WORKER_KEPT_BYTES (64u << 20) /* idle buffer blocks a worker keeps */
+
+struct ledger_entry *
+worker_entry(struct worker *w)
+{
+    struct ledger_entry *entry = w->free_entries;
+
+    if (entry != NULL)
+        w->free_entries = entry->next;
+    else
+        entry = malloc(sizeof(*entry));
+    if (entry != NULL)
+        entry->next = NULL;
+    return entry;
+}
+
+void
+worker_entry_return(struct worker *w, struct ledger_entry *entry)
+{
+    entry->next = w->free_entries;
+    w->free_entries = entry;
+}
+
+void
+worker_wake(struct worker *w)
+{
+    loop_wake(w->loop);
+}
+
+void
+worker_grant(struct worker *w, struct txn *t)
+{
+    (void)pthread_mutex_lock(&w->grant_lock);
+    t->next_grant = w->grants;
+    w->grants = t;
+    (void)pthread_mutex_unlock(&w->grant_lock);
+    loop_wake(w->loop);
+}
+
+static void
+take_grants(struct worker *w)
+{
+    struct txn *list;
+
+    (void)pthread_mutex_lock(&w->grant_lock);
+    list = w->grants;
+    w->grants = NULL;
+    (void)pthread_mutex_unlock(&w->grant_lock);
+    while (list != NULL) {
+        struct txn *next = list->next_grant;
+
+        list->next_grant = NULL;
+        journey_granted(list);
+        list = next;
+    }
+}
+
+static void
+take_snapshots(struct worker *w)
+{
+    struct shared *s = w->shared;
+    struct snapshot *old = NULL;
+    struct health_view *old_view = NULL;
+    bool new_snapshot = atomic_load(&s->generation) != w->snapshot->generation;
+
+    if (!new_snapshot && atomic_load(&s->view_serial) == w->view->serial)
+        return;
+    (void)pthread_mutex_lock(&s->lock);
+    old = w->snapshot;
+    old_view = w->view;
+    w->snapshot = snapshot_ref(s->current);
+    w->view = health_view_ref(s->view);
+    (void)pthread_mutex_unlock(&s->lock);
+    if (old->generation != w->snapshot->generation)
+        identity_cache_clear(w->identities);
+    snapshot_unref(&old);
+    health_view_unref(&old_view);
+}
+
+static void
+on_wake(void *context)
+{
+    struct worker *w = context;
+    struct shared *s = w->shared;
+
+    ledger_collect(s->ledger, w->index);
+    take_snapshots(w);
+    take_grants(w);
+    if (atomic_load(&s->draining) && w->accepting) {
+        w->accepting = false;
+        listener_free(&w->public_listener);
+        listener_free(&w->mesh_listener);
+        client_drain_all(w);
+    }
+    if (atomic_load(&s->stopping) && !w->told_stop) {
+        w->told_stop = true;
+        client_close_all(w);
+        loop_stop(w->loop);
+    }
+}
+
+static void
+on_public(void *context, int fd)
+{
+    client_accept(context, fd, false);
+}
+
+static void
+on_mesh(void *context, int fd)
+{
+    client_accept(context, fd, true);
+}
+
+static void *
+run(void *context)
+{
+    struct worker *w = context;
+
+    loop_run(w->loop);
+    return NULL;
+}
+
+static enum err
+make(struct worker *w)
+{
+    const struct config *c = w->snapshot->config;
+    enum err e = loop_new(&w->loop);
+
+    if (e == ERR_OK)
+        e = buf_pool_new(&w->pool, WORKER_KEPT_BYTES);
+    if (e == ERR_OK)
+        e = identity_cache_new((size_t)c->token_cache_count, &w->identities);
+    if (e == ERR_OK)
+        e = jscan_keys_new(&w->keys);
+    if (e == ERR_OK)
+        e = upstream_pool_new(w, &w->upstreams);
+    w->own = calloc(BITS_COUNT_MAX, sizeof(*w->own));
+    if (e == ERR_OK && w->own == NULL)
+        e = ERR_NOMEM;
+    if (e == ERR_OK)
+        e = listener_new(w->loop, w->shared->public_fd, on_public, w, &w->public_listener);
+    if (e == ERR_OK && w->shared->mesh_fd >= 0)
+        e = listener_new(w->loop, w->shared->mesh_fd, on_mesh, w, &w->mesh_listener);
+    return e;
+}
+
+static void
+drop(struct worker *w)
+{
+    listener_free(&w->public_listener);
+    listener_free(&w->mesh_listener);
+    upstream_pool_free(&w->upstreams);
+    loop_free(&w->loop); /* destroys what is buried */
+    while (w->free_txns != NULL) {
+        struct txn *t = w->free_txns;
+
+        w->free_txns = t->next_grant;
+        free(t);
+    }
+    while (w->free_entries != NULL) {
+        struct ledger_entry *entry = w->free_entries;
+
+        w->free_entries = entry->next;
+        free(entry);
+    }
+    identity_cache_free(&w->identities);
+    jscan_keys_free(&w->keys);
+    free(w->own);
+    w->own = NULL;
+    buf_pool_free(&w->pool);
+    snapshot_unref(&w->snapshot);
+    health_view_unref(&w->view);
+    (void)pthread_mutex_destroy(&w->grant_lock);
+}
+
+enum err
+worker_start(struct worker *w, struct shared *shared, unsigned index)
+{
+    enum err e;
+
+    w->index = index;
+    w->shared = shared;
+    w->accepting = true;
+    w->snapshot = snapshot_ref(shared->current);
+    w->view = health_view_ref(shared->view);
+    if (pthread_mutex_init(&w->grant_lock, NULL) != 0)
+        return ERR_NOMEM;
+    e = make(w);
+    if (e == ERR_OK) {
+        loop_on_wake(w->loop, on_wake, w);
+        if (pthread_create(&w->thread, NULL, run, w) != 0)
+            e = ERR_NOMEM;
+    }
+    if (e != ERR_OK)
+        drop(w);
+    return e;
+}
+
+void
+worker_join(struct worker *w)
+{
+    (void)pthread_join(w->thread, NULL);
+    /* Records that were on their way when the loop stopped. */
+    ledger_collect(w->shared->ledger, w->index);
+}
+
+void
+worker_free(struct worker *w)
+{
+    ledger_collect(w->shared->ledger, w->index);
+    take_grants(w); /* slots that came after the loop had stopped */
+    drop(w);
+}

@@ -1,0 +1,86 @@
+#ifndef NODE_WORKER_H
+#define NODE_WORKER_H
+
+#include "base/buf.h"
+#include "base/jscan.h"
+#include "health/view.h"
+#include "net/listener.h"
+#include "net/loop.h"
+#include "node/metrics.h"
+#include "node/snapshot.h"
+#include "residency/evidence/ledger.h"
+#include "residency/evidence/subject.h"
+#include "routing/admission.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One thread with its own loop, connections and upstream pool. Workers share nothing but
+ * the ledger's hand-over, the admission object, and immutable snapshots. */
+
+struct upstream_pool;
+struct client;
+struct txn;
+struct worker;
+
+/* What all workers of a node have in common; owned by node.c, filled before they start. */
+struct shared {
+    struct admission *admission;
+    struct ledger *ledger;
+    struct subject_store *subjects;
+    struct metrics metrics;
+    pthread_mutex_t lock;      /* of current and view: taken to swap and to fetch */
+    struct snapshot *current;
+    struct health_view *view;
+    _Atomic uint64_t generation; /* of current */
+    _Atomic uint64_t view_serial;
+    _Atomic uint64_t serials;    /* of transactions */
+    _Atomic bool draining;       /* keep-alive ends with the answer under way */
+    _Atomic bool stopping;       /* open requests are cut */
+    struct worker *workers;
+    unsigned worker_count;
+    int public_fd;
+    int mesh_fd; /* -1: none */
+};
+
+struct worker {
+    unsigned index;
+    struct shared *shared;
+    pthread_t thread;
+    struct loop *loop;
+    struct buf_pool *pool;
+    struct snapshot *snapshot; /* current as this worker sees it */
+    struct health_view *view;
+    struct identity_cache *identities;
+    struct jscan_keys *keys;
+    struct upstream_pool *upstreams;
+    struct listener *public_listener;
+    struct listener *mesh_listener;
+    struct choose_own *own; /* scratch for choose, BITS_COUNT_MAX */
+    struct client *clients; /* list of open ones */
+    struct ledger_entry *free_entries;
+    struct txn *free_txns;
+    size_t txn_count;
+    pthread_mutex_t grant_lock; /* of grants */
+    struct txn *grants;         /* queued requests that got a slot */
+    bool accepting;
+    bool told_stop;
+};
+
+MUST_USE enum err worker_start(struct worker *w, struct shared *shared, unsigned index);
+/* After shared->stopping: waits for the thread's end. */
+void worker_join(struct worker *w);
+/* After the ledger has brought all its answers: frees what the worker held. */
+void worker_free(struct worker *w);
+/* From any thread: look at shared and the message lists again. */
+void worker_wake(struct worker *w);
+
+/* A record on its way to the ledger, from this worker's own list; NULL without memory. */
+struct ledger_entry *worker_entry(struct worker *w);
+void worker_entry_return(struct worker *w, struct ledger_entry *entry);
+/* From any thread: the transaction got its slot. */
+void worker_grant(struct worker *w, struct txn *t);
+
+#endif

@@ -1,0 +1,394 @@
+#include "residency/evidence/audit.h"
+
+#include "base/check.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "residency/evidence/ledger_priv.h"
+#include "residency/evidence/requests_priv.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The reading side: nothing is believed. A fault is told and the walk goes on, so that one
+ * damaged record does not hide the others. */
+
+struct audit {
+    const struct audit_opts *opts;
+    struct audit_result *out;
+    struct requests *requests;
+    const char *run; /* 32 hex */
+    bool started, ended;
+    struct control_shard *shards; /* of this run, by slot */
+    uint64_t *next_index;
+    size_t shard_count, shard_size;
+    char before[CONTROL_RUN_HEX]; /* the run before this one, "" for the first */
+    uint64_t before_frames;
+    struct record_a1_view a1; /* big, so not on the stack */
+    struct record_a2_view a2;
+};
+
+static void
+fault(struct audit *a, uint64_t seq, const char *what)
+{
+    char where[96];
+
+    a->out->faults++;
+    (void)text_format(where, sizeof(where), "run %s frame %" PRIu64, a->run, seq);
+    if (a->opts->fault != NULL)
+        a->opts->fault(a->opts->context, where, what);
+}
+
+static void
+show(struct audit *a, const struct wal_frame *frame, const struct record_a1_view *a1,
+     const struct record_a2_view *a2)
+{
+    struct audit_record record = {.run = a->run, .frame = *frame, .a1 = a1, .a2 = a2};
+
+    if (a->opts->visit == NULL)
+        return;
+    record.tenant = frame->slot < a->shard_count ? a->shards[frame->slot].tenant : "";
+    a->opts->visit(a->opts->context, &record);
+}
+
+static enum err
+add_shard(struct audit *a, const struct control_shard *shard)
+{
+    if (a->shard_count == a->shard_size) {
+        size_t size = a->shard_size == 0 ? 64 : a->shard_size * 2;
+        struct control_shard *shards = realloc(a->shards, size * sizeof(*shards));
+        uint64_t *next_index;
+
+        if (shards == NULL)
+            return ERR_NOMEM;
+        a->shards = shards;
+        next_index = realloc(a->next_index, size * sizeof(*next_index));
+        if (next_index == NULL)
+            return ERR_NOMEM;
+        a->next_index = next_index;
+        a->shard_size = size;
+    }
+    a->next_index[a->shard_count] = 0;
+    a->shards[a->shard_count++] = *shard;
+    a->out->shards++;
+    return ERR_OK;
+}
+
+static void
+check_start(struct audit *a, const struct wal_frame *frame)
+{
+    struct control_run run;
+
+    if (frame->seq != 0) {
+        fault(a, frame->seq, "a second run_start");
+        return;
+    }
+    a->started = true;
+    if (!control_read_run_start(frame->payload, &run))
+        fault(a, 0, "run_start is malformed");
+    else if (strcmp(run.run, a->run) != 0)
+        fault(a, 0, "run_start names another run than the folder");
+    else if (a->before[0] != '\0' &&
+             (strcmp(run.previous, a->before) != 0 || run.previous_frames != a->before_frames))
+        fault(a, 0, "run_start does not name the run before and its frames");
+}
+
+static enum err
+check_control(struct audit *a, const struct wal_frame *frame)
+{
+    struct control_shard shard;
+    uint64_t frames = 0;
+    enum err e = ERR_OK;
+
+    a->out->controls++;
+    if (frame->slot != WAL_SLOT_NONE || frame->index != 0)
+        fault(a, frame->seq, "a control frame with a slot or an index");
+    switch (control_kind(frame->payload)) {
+    case CONTROL_RUN_START:
+        check_start(a, frame);
+        break;
+    case CONTROL_SHARD_OPEN:
+        if (!control_read_shard_open(frame->payload, &shard) || shard.slot != a->shard_count)
+            fault(a, frame->seq, "a shard_open that is malformed or out of its order");
+        else
+            e = add_shard(a, &shard);
+        break;
+    case CONTROL_RUN_END:
+        a->ended = true;
+        if (!control_read_run_end(frame->payload, &frames) || frames != frame->seq + 1)
+            fault(a, frame->seq, "run_end is malformed or counts other frames");
+        break;
+    case CONTROL_OTHER:
+        break;
+    }
+    if (e == ERR_OK)
+        show(a, frame, NULL, NULL);
+    return e;
+}
+
+/* False when the frame's shard is not known. */
+static bool
+check_leaf(struct audit *a, const struct wal_frame *frame, const char *claimed)
+{
+    if (frame->slot >= a->shard_count) {
+        fault(a, frame->seq, "a leaf before its shard_open");
+        return false;
+    }
+    if (frame->index != a->next_index[frame->slot])
+        fault(a, frame->seq, "a gap or repetition in the shard's leaf indices");
+    a->next_index[frame->slot] = frame->index + 1;
+    if (claimed != NULL && strcmp(claimed, a->shards[frame->slot].id) != 0)
+        fault(a, frame->seq, "the record claims another shard than the frame's");
+    return true;
+}
+
+static void
+check_signature(struct audit *a, const struct wal_frame *frame)
+{
+    struct record_a1_view verified;
+    const char *why = "no charter to verify with";
+
+    if (!a->opts->verify_signatures)
+        return;
+    for (size_t i = 0; i < a->opts->charter_count; i++) {
+        if (record_a1_verify(frame->payload, a->opts->charters[i], &verified, &why) == ERR_OK)
+            return;
+    }
+    fault(a, frame->seq, why);
+}
+
+static enum err
+note_permit(struct audit *a, const struct wal_frame *frame, const uint8_t id[16])
+{
+    struct requests_open *open = NULL;
+    enum err e;
+    size_t i;
+
+    switch (requests_find(a->requests, id, &open)) {
+    case REQUESTS_CLOSED:
+        fault(a, frame->seq, "an A1 behind the A2 of its request");
+        return ERR_OK;
+    case REQUESTS_OPEN:
+        break;
+    case REQUESTS_UNSEEN:
+    case REQUESTS_REFUSED:
+        e = requests_add_open(a->requests, id, &open);
+        if (e != ERR_OK)
+            return e;
+        memcpy(open->txn, a->a1.txn, sizeof(open->txn));
+        open->slot = frame->slot;
+        break;
+    }
+    if (open->count == RECORD_ATTEMPTS_MAX) {
+        fault(a, frame->seq, "more A1s of one request than there can be");
+        return ERR_OK;
+    }
+    if (open->slot != frame->slot)
+        fault(a, frame->seq, "the records of one request stand in two shards");
+    i = open->count++;
+    open->a1[i].index = frame->index;
+    hash_sha256(frame->payload, open->a1[i].hash);
+    return ERR_OK;
+}
+
+static enum err
+note_denial(struct audit *a, const struct wal_frame *frame, const uint8_t id[16])
+{
+    struct requests_open *open = NULL;
+
+    switch (requests_find(a->requests, id, &open)) {
+    case REQUESTS_UNSEEN:
+        return requests_add_refused(a->requests, id);
+    case REQUESTS_OPEN: /* refused after an earlier attempt: its A2 may name this one */
+        return note_permit(a, frame, id);
+    case REQUESTS_REFUSED:
+        fault(a, frame->seq, "a second refusal of one request");
+        return ERR_OK;
+    case REQUESTS_CLOSED:
+        fault(a, frame->seq, "an A1 behind the A2 of its request");
+        return ERR_OK;
+    }
+    return ERR_OK;
+}
+
+static enum err
+check_a1(struct audit *a, const struct wal_frame *frame)
+{
+    const char *why = NULL;
+    uint8_t id[16];
+    enum err e;
+
+    a->out->a1++;
+    if (record_a1_parse(frame->payload, &a->a1, &why) != ERR_OK || !requests_id(a->a1.txn, id)) {
+        fault(a, frame->seq, why != NULL ? why : "txn is malformed");
+        (void)check_leaf(a, frame, NULL);
+        return ERR_OK;
+    }
+    if (check_leaf(a, frame, a->a1.shard) &&
+        strcmp(a->a1.tenant, a->shards[frame->slot].tenant) != 0)
+        fault(a, frame->seq, "the record names another tenant than its shard's");
+    check_signature(a, frame);
+    if (a->a1.permit)
+        a->out->permits++;
+    else
+        a->out->denies++;
+    e = a->a1.permit ? note_permit(a, frame, id) : note_denial(a, frame, id);
+    if (e == ERR_OK)
+        show(a, frame, &a->a1, NULL);
+    return e;
+}
+
+static void
+close_request(struct audit *a, const struct wal_frame *frame, const uint8_t id[16])
+{
+    struct requests_open *open = NULL;
+    uint8_t hash[HASH_SIZE];
+    size_t len = sizeof(hash), i = 0;
+    enum requests_state state = requests_find(a->requests, id, &open);
+
+    if (state != REQUESTS_OPEN) {
+        fault(a, frame->seq,
+              state == REQUESTS_CLOSED ? "a second A2 of one request" : "an A2 without a permit");
+        return;
+    }
+    if (!text_unb64url(slice_str(a->a2.a1_hash), hash, &len) || len != sizeof(hash))
+        memset(hash, 0, sizeof(hash));
+    while (i < open->count && (open->a1[i].index != a->a2.a1_index ||
+                               memcmp(open->a1[i].hash, hash, sizeof(hash)) != 0))
+        i++;
+    if (i == open->count)
+        fault(a, frame->seq, "hash and index of a1 name no A1 of that request");
+    if (open->slot != frame->slot)
+        fault(a, frame->seq, "the records of one request stand in two shards");
+    requests_close(a->requests, open);
+}
+
+static void
+check_a2(struct audit *a, const struct wal_frame *frame)
+{
+    const char *why = NULL;
+    uint8_t id[16];
+
+    a->out->a2++;
+    if (record_a2_parse(frame->payload, &a->a2, &why) != ERR_OK || !requests_id(a->a2.txn, id)) {
+        fault(a, frame->seq, why != NULL ? why : "txn is malformed");
+        (void)check_leaf(a, frame, NULL);
+        return;
+    }
+    (void)check_leaf(a, frame, a->a2.shard);
+    if (a->a2.end == RECORD_LOST)
+        a->out->lost++;
+    close_request(a, frame, id);
+    show(a, frame, NULL, &a->a2);
+}
+
+static enum err
+check_frame(struct audit *a, const struct wal_frame *frame)
+{
+    a->out->frames++;
+    if (a->ended)
+        fault(a, frame->seq, "a frame behind the end of the run");
+    if (frame->seq == 0 &&
+        (frame->type != WAL_CONTROL || control_kind(frame->payload) != CONTROL_RUN_START))
+        fault(a, 0, "a run does not begin with run_start");
+    if (frame->type == WAL_CONTROL)
+        return check_control(a, frame);
+    if (frame->type == WAL_A1)
+        return check_a1(a, frame);
+    check_a2(a, frame);
+    return ERR_OK;
+}
+
+static void
+check_open(struct audit *a, bool is_live)
+{
+    struct requests_open *open;
+    size_t place = 0;
+
+    while ((open = requests_next_open(a->requests, &place)) != NULL) {
+        a->out->open++;
+        if (is_live)
+            continue;
+        fault(a, open->a1[0].index, "a request of a closed run has no A2 (the number is its leaf)");
+        requests_close(a->requests, open);
+    }
+}
+
+static void
+check_end(struct audit *a, struct wal_reader *reader, enum err end, bool is_newest)
+{
+    struct wal_position at = wal_reader_position(reader);
+
+    a->out->live_run = is_newest && !a->ended && end == ERR_EOF;
+    if (end == ERR_CONFLICT)
+        fault(a, at.seq, wal_reader_where(reader));
+    else if (!a->started)
+        fault(a, 0, "the run has no run_start");
+    else if (!a->ended && !is_newest)
+        fault(a, at.seq, "the run did not end, but another one followed");
+    else if (a->ended && at.torn_bytes > 0)
+        fault(a, at.seq, "bytes behind the end of the run");
+    check_open(a, a->out->live_run);
+    memcpy(a->before, a->run, sizeof(a->before));
+    a->before_frames = at.seq;
+}
+
+static enum err
+audit_run(struct audit *a, const char *runs_dir, const char *name, bool is_newest)
+{
+    struct wal_reader *reader = NULL;
+    char path[LEDGER_PATH_MAX];
+    struct wal_frame frame;
+    enum err e;
+
+    if (!file_join(path, sizeof(path), runs_dir, name))
+        return ERR_TOOBIG;
+    e = wal_reader_open(path, &reader);
+    if (e != ERR_OK)
+        return e;
+    a->run = name + 14;
+    a->started = a->ended = false;
+    a->shard_count = 0;
+    a->out->runs++;
+    while ((e = wal_reader_next(reader, &frame)) == ERR_OK) {
+        e = check_frame(a, &frame);
+        if (e != ERR_OK)
+            break;
+    }
+    if (e == ERR_EOF || e == ERR_CONFLICT) {
+        check_end(a, reader, e, is_newest);
+        e = ERR_OK;
+    }
+    wal_reader_close(&reader);
+    return e;
+}
+
+enum err
+audit_ledger(const struct audit_opts *opts, struct audit_result *out)
+{
+    struct audit *a = calloc(1, sizeof(*a));
+    struct audit_result result = {0};
+    struct ledger_runs runs = {0};
+    char runs_dir[LEDGER_PATH_MAX];
+    enum err e;
+
+    if (a == NULL)
+        return ERR_NOMEM;
+    a->opts = opts;
+    a->out = &result;
+    e = file_join(runs_dir, sizeof(runs_dir), opts->dir, "runs") ? ERR_OK : ERR_TOOBIG;
+    if (e == ERR_OK)
+        e = ledger_runs_list(runs_dir, &runs);
+    if (e == ERR_OK)
+        e = requests_new(&a->requests);
+    for (size_t i = 0; i < runs.count && e == ERR_OK; i++)
+        e = audit_run(a, runs_dir, runs.names[i], i + 1 == runs.count);
+    if (e == ERR_OK)
+        *out = result;
+    requests_free(&a->requests);
+    ledger_runs_free(&runs);
+    free(a->shards);
+    free(a->next_index);
+    free(a);
+    return e;
+}

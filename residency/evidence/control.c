@@ -1,0 +1,178 @@
+#include "residency/evidence/control_priv.h"
+
+#include "residency/evidence/record_priv.h"
+
+static void
+write_time(struct record_object *o, int64_t t_ms)
+{
+    record_member_i64(o, "t", t_ms);
+}
+
+void
+control_write_run_start(struct text *t, const struct control_run_start *start, int64_t t_ms)
+{
+    struct record_object o = record_object_begin(t);
+
+    record_member_str(&o, "durability", start->durability);
+    record_member_str(&o, "kind", "run_start");
+    record_member_str(&o, "mesh", start->mesh);
+    record_member_str(&o, "node", start->node);
+    if (start->previous_run != NULL) {
+        struct record_object previous = record_member_object(&o, "previous");
+
+        record_member_u64(&previous, "frames", start->previous_frames);
+        record_member_str(&previous, "run", start->previous_run);
+        record_object_end(&previous);
+    }
+    record_member_str(&o, "region", start->region);
+    record_member_str(&o, "run", start->run);
+    record_member_str(&o, "software", start->software);
+    write_time(&o, t_ms);
+    record_member_u64(&o, "v", 1);
+    record_object_end(&o);
+}
+
+void
+control_write_recovery(struct text *t, const char *run, uint64_t cut_bytes, uint64_t lost,
+                       int64_t t_ms)
+{
+    struct record_object o = record_object_begin(t);
+
+    record_member_u64(&o, "cut_bytes", cut_bytes);
+    record_member_str(&o, "kind", "recovery");
+    record_member_u64(&o, "lost", lost);
+    record_member_str(&o, "run", run);
+    write_time(&o, t_ms);
+    record_member_u64(&o, "v", 1);
+    record_object_end(&o);
+}
+
+void
+control_write_run_end(struct text *t, uint64_t frames, const char *reason, int64_t t_ms)
+{
+    struct record_object o = record_object_begin(t);
+
+    record_member_u64(&o, "frames", frames);
+    record_member_str(&o, "kind", "run_end");
+    record_member_str(&o, "reason", reason);
+    write_time(&o, t_ms);
+    record_member_u64(&o, "v", 1);
+    record_object_end(&o);
+}
+
+void
+control_write_shard_open(struct text *t, const struct control_shard *shard, int64_t t_ms)
+{
+    struct record_object o = record_object_begin(t);
+
+    record_member_str(&o, "kind", "shard_open");
+    record_member_str(&o, "month", shard->month);
+    record_member_str(&o, "shard", shard->id);
+    record_member_u64(&o, "slot", shard->slot);
+    write_time(&o, t_ms);
+    record_member_str(&o, "tenant", shard->tenant);
+    record_member_u64(&o, "v", 1);
+    record_object_end(&o);
+}
+
+enum control_kind
+control_kind(struct slice json)
+{
+    struct record_cursor c = {.rest = json};
+    char word[16];
+    uint64_t frames = 0;
+
+    if (record_take(&c, "{\"kind\":\"shard_open\""))
+        return CONTROL_SHARD_OPEN;
+    if (record_take(&c, "{\"durability\":")) {
+        record_string(&c, word, sizeof(word), "");
+        if (record_take(&c, ",\"kind\":\"run_start\""))
+            return CONTROL_RUN_START;
+    } else if (record_take(&c, "{\"frames\":")) {
+        record_number(&c, &frames, "");
+        if (record_take(&c, ",\"kind\":\"run_end\""))
+            return CONTROL_RUN_END;
+    }
+    return CONTROL_OTHER;
+}
+
+static void
+read_tail(struct record_cursor *c)
+{
+    record_expect(c, ",\"v\":1}", "v");
+    if (c->rest.len > 0)
+        record_fail(c, "more than the record");
+}
+
+bool
+control_read_shard_open(struct slice json, struct control_shard *out)
+{
+    struct record_cursor c = {.rest = json};
+    uint64_t slot = 0, t = 0;
+
+    record_expect(&c, "{\"kind\":\"shard_open\",\"month\":", "kind");
+    record_string(&c, out->month, sizeof(out->month), "month");
+    record_expect(&c, ",\"shard\":", "shard");
+    record_digest(&c, out->id, RECORD_ID_SIZE - 1, "shard");
+    record_expect(&c, ",\"slot\":", "slot");
+    record_number(&c, &slot, "slot");
+    record_expect(&c, ",\"t\":", "t");
+    record_number(&c, &t, "t");
+    record_expect(&c, ",\"tenant\":", "tenant");
+    record_string(&c, out->tenant, sizeof(out->tenant), "tenant");
+    read_tail(&c);
+    if (slot >= UINT32_MAX)
+        return false;
+    out->slot = (uint32_t)slot;
+    return c.why == NULL;
+}
+
+bool
+control_read_run_end(struct slice json, uint64_t *frames)
+{
+    struct record_cursor c = {.rest = json};
+    uint64_t t = 0;
+
+    record_expect(&c, "{\"frames\":", "frames");
+    record_number(&c, frames, "frames");
+    record_expect(&c, ",\"kind\":\"run_end\",\"reason\":", "kind");
+    if (!record_take(&c, "\"stop\""))
+        record_expect(&c, "\"recovered\"", "reason");
+    record_expect(&c, ",\"t\":", "t");
+    record_number(&c, &t, "t");
+    read_tail(&c);
+    return c.why == NULL;
+}
+
+bool
+control_read_run_start(struct slice json, struct control_run *out)
+{
+    struct record_cursor c = {.rest = json};
+    char word[128];
+    uint64_t t = 0;
+
+    *out = (struct control_run){0};
+    record_expect(&c, "{\"durability\":", "durability");
+    if (!record_take(&c, "\"disk\""))
+        record_expect(&c, "\"process\"", "durability");
+    record_expect(&c, ",\"kind\":\"run_start\",\"mesh\":", "kind");
+    record_string(&c, word, sizeof(word), "mesh");
+    record_expect(&c, ",\"node\":", "node");
+    record_string(&c, word, sizeof(word), "node");
+    if (record_take(&c, ",\"previous\":{\"frames\":")) {
+        record_number(&c, &out->previous_frames, "previous");
+        record_expect(&c, ",\"run\":", "previous");
+        record_string(&c, out->previous, sizeof(out->previous), "previous");
+        record_expect(&c, "}", "previous");
+    }
+    record_expect(&c, ",\"region\":", "region");
+    record_string(&c, word, sizeof(word), "region");
+    record_expect(&c, ",\"run\":", "run");
+    record_string(&c, out->run, sizeof(out->run), "run");
+    record_expect(&c, ",\"software\":", "software");
+    record_string(&c, word, sizeof(word), "software");
+    record_expect(&c, ",\"t\":", "t");
+    record_number(&c, &t, "t");
+    read_tail(&c);
+    return c.why == NULL;
+}

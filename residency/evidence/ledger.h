@@ -1,0 +1,100 @@
+#ifndef RESIDENCY_EVIDENCE_LEDGER_H
+#define RESIDENCY_EVIDENCE_LEDGER_H
+
+#include "base/err.h"
+#include "base/slice.h"
+#include "residency/evidence/record.h"
+#include "residency/evidence/subject.h"
+#include "residency/evidence/wal.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The writing side: records go in from any worker, the commit thread gives each its leaf
+ * index, writes what has gathered in one write and one fdatasync, and hands the answers
+ * back. A publisher thread keeps the next segments pre-written.
+ *
+ *   worker: entry from its own pool -> ledger_submit() -> (commit thread) -> completion
+ *   list of that worker + wake() -> worker: ledger_collect() -> entry->done(entry)
+ */
+
+struct ledger;
+
+enum ledger_durability { LEDGER_DISK, LEDGER_PROCESS };
+
+struct ledger_opts {
+    const char *dir; /* <ledger>, exists or can be created */
+    const char *mesh;
+    const char *node;
+    const char *region;
+    const char *software; /* version for run_start */
+    enum ledger_durability durability;
+    size_t segment_bytes;           /* 1 MiB .. 1 GiB */
+    unsigned worker_count;          /* completion lists */
+    struct subject_store *subjects; /* flushed before each batch; borrowed */
+    const struct charter *charter;  /* for recovery only */
+    int64_t now_ms;
+    /* Wakes worker i's loop after completions were listed; called by the commit thread. */
+    void (*wake)(void *context, unsigned worker);
+    void *wake_context;
+};
+
+/* Takes the lock, recovers runs that did not end (lost records, torn tails), starts a new
+ * run and both threads. ERR_EXIST: another process holds the lock; ERR_CONFLICT: a damaged
+ * log; *why gets words (why_size bytes). */
+MUST_USE enum err ledger_open(const struct ledger_opts *opts, struct ledger **out, char *why,
+                              size_t why_size);
+/* Joins the threads after all submitted entries are written, calls done() of those not yet
+ * collected, and writes run_end. Without run_end when a reservation is open or the ledger
+ * failed: the next start then closes what is open as lost. No other thread may use it. */
+void ledger_close(struct ledger **l);
+
+/* One record on its way. Lives in the submitter's pool until done() is called on the
+ * submitting worker's thread. */
+struct ledger_entry {
+    struct ledger_entry *next; /* ledger's while submitted */
+    void (*done)(struct ledger_entry *entry);
+    void *owner; /* the submitter's */
+    enum wal_type type;
+    unsigned worker;
+    uint32_t slot; /* of the shard */
+    size_t len;
+    uint64_t index;               /* out: the leaf */
+    enum err result;              /* out: ERR_OK once durable */
+    uint8_t bytes[RECORD_A2_MAX]; /* the payload */
+};
+
+/* Room for one A1 and, later, its A2: taken at admission, given back by the A2 (or by
+ * ledger_release when none will come). ERR_FULL when the pre-written segments can't hold
+ * it, ERR_IO after a failed write or sync: refuse with ledger_unavailable. */
+MUST_USE enum err ledger_reserve(struct ledger *l);
+void ledger_release(struct ledger *l);
+/* Whether new requests may be admitted at all (for /ready). */
+bool ledger_healthy(const struct ledger *l);
+
+/* The shard of a tenant in the month of wall_ms; opened (control frame) when new. Thread-
+ * safe, short mutex; callers cache it by tenant and month. */
+struct ledger_shard {
+    char id[RECORD_ID_SIZE];
+    uint32_t slot;
+    uint32_t month; /* year * 12 + month - 1 */
+};
+MUST_USE enum err ledger_shard(struct ledger *l, struct slice tenant, int64_t wall_ms,
+                               struct ledger_shard *out);
+
+/* Hands an entry over; never blocks, never fails: its result comes with done(). */
+void ledger_submit(struct ledger *l, struct ledger_entry *entry);
+/* Calls done() of each completed entry of this worker, on the caller's thread. */
+void ledger_collect(struct ledger *l, unsigned worker);
+/* Appends a control record (JCS text, at most WAL_PAYLOAD_MAX), from any thread; waits
+ * for it to be durable when wait is set (not on a worker). */
+MUST_USE enum err ledger_control(struct ledger *l, struct slice json, bool wait);
+
+const char *ledger_run_id(const struct ledger *l); /* 32 hex */
+struct ledger_stats {
+    uint64_t frames, batches, bytes, syncs, open_requests, segments_ready;
+};
+void ledger_stats(const struct ledger *l, struct ledger_stats *out);
+
+#endif

@@ -1,0 +1,126 @@
+// SIGHUP: all of it or nothing, and no connection falls.
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import https from 'node:https';
+import { ask, attestationsOf, chat, chatBody, useMesh } from './lib.mjs';
+
+const scene = useMesh();
+const de = async (mesh) => ({ token: await mesh.token('acme/de'), from: 'DE' });
+
+// The charter that is in force. That a reload itself costs no answer has a test of its own.
+async function version(mesh) {
+  await mesh.serves(mesh.central, 'acme/de', 'DE');
+  const answer = await chat(mesh.central, await de(mesh));
+  assert.equal(answer.status, 200, answer.text);
+  return attestationsOf(answer)[0].claims.charter;
+}
+
+scene('version 2 of the charter takes effect, and an open connection stays', async (mesh) => {
+  await mesh.serves(mesh.central, 'acme/de', 'DE');
+  const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
+  const who = await de(mesh);
+  const ports = [];
+  const onHead = (answer) => ports.push(answer.socket.localPort);
+  const first = await ask(mesh.central, who, { body: chatBody(), agent, onHead });
+  const before = attestationsOf(first)[0].claims.charter;
+  await mesh.signCharter();
+  await mesh.reload();
+  const second = await ask(mesh.central, who, { body: chatBody(), agent, onHead });
+  const after = attestationsOf(second)[0].claims.charter;
+  agent.destroy();
+  assert.equal(after.version, before.version + 1);
+  assert.notEqual(after.digest, before.digest);
+  assert.equal(ports[0], ports[1], 'the same connection');
+});
+
+scene('what the new charter forbids is refused at once', async (mesh) => {
+  await mesh.signCharter((charter) => { charter.tenants['acme/de'].origins = ['FR']; });
+  await mesh.reload();
+  const answer = await chat(mesh.central, await de(mesh));
+  assert.equal(answer.status, 403, answer.text);
+  await mesh.signCharter((charter) => { delete charter.tenants['acme/de'].origins; });
+  await mesh.reload();
+  await mesh.serves(mesh.central, 'acme/de', 'DE');
+});
+
+// Each fault leaves what was in force in force, bit for bit.
+const faults = [
+  ['an unsigned charter', (mesh) => mesh.writeCharter((envelope) => {
+    envelope.signatures[0].sig = Buffer.alloc(64, 1).toString('base64');
+  })],
+  ['a charter with too few signatures', (mesh) => mesh.writeCharter((envelope) => {
+    envelope.signatures = [];
+  })],
+  ['a changed charter', (mesh) => mesh.writeCharter((envelope) => {
+    const payload = Buffer.from(envelope.payload, 'base64').toString('utf8');
+    envelope.payload = Buffer.from(payload.replace('"IE"', '"DE"')).toString('base64');
+  })],
+  ['an older version', (mesh) => mesh.signCharter((charter) => { charter.version -= 2; })],
+  ['the same version with another content', (mesh) => mesh.signCharter((charter) => {
+    charter.version -= 1;
+    charter.seed = Buffer.alloc(32, 7).toString('base64url');
+  })],
+  ['an expired charter', (mesh) => mesh.signCharter((charter) => {
+    charter.issued = '2020-01-01T00:00:00Z';
+    charter.renew_by = '2020-02-01T00:00:00Z';
+    charter.valid_until = '2020-03-01T00:00:00Z';
+  })],
+  ['text that is no charter', (mesh) => writeFileSync(mesh.envelope, 'nothing')],
+  ['a config with an unknown key', (mesh) => mesh.central.changeConfig((config) => {
+    config.unknown = 1;
+  })],
+  ['a certificate that is none', (mesh) => mesh.central.changeConfig((config) => {
+    config.listeners.public.cert = config.geoip.path;
+  })],
+  ['a key that is not the certificate\'s', (mesh) => mesh.central.changeConfig((config) => {
+    config.listeners.public.key = config.keys.attest;
+  })],
+  ['a database that is none', (mesh) => mesh.central.changeConfig((config) => {
+    config.geoip.path = config.listeners.public.cert;
+  })],
+];
+for (const [name, damage] of faults) {
+  scene(`${name} changes nothing`, async (mesh) => {
+    const before = await version(mesh);
+    const charter = readFileSync(mesh.envelope);
+    const source = readFileSync(mesh.source);
+    const config = readFileSync(mesh.central.config);
+    const failed = await mesh.central.metric('portolan_reloads_failed_total');
+    const good = await mesh.central.metric('portolan_reloads_total');
+    try {
+      await damage(mesh);
+      mesh.central.child.signal('SIGHUP');
+      await mesh.central.until('the reload has failed', async () =>
+        await mesh.central.metric('portolan_reloads_failed_total') === failed + 1);
+      assert.equal(await mesh.central.metric('portolan_reloads_total'), good);
+      assert.deepEqual(await version(mesh), before);
+    } finally {
+      writeFileSync(mesh.envelope, charter);
+      writeFileSync(mesh.source, source);
+      writeFileSync(mesh.central.config, config);
+    }
+    await mesh.reload([mesh.central]);
+    assert.deepEqual(await version(mesh), before);
+  });
+}
+
+scene('a reload under load loses no request', async (mesh) => {
+  const who = await de(mesh);
+  let going = true;
+  const callers = Array.from({ length: 4 }, async () => {
+    let count = 0;
+    while (going) {
+      const answer = await chat(mesh.central, who);
+      assert.equal(answer.status, 200, answer.text);
+      count += 1;
+    }
+    return count;
+  });
+  for (let i = 0; i < 5; i += 1) {
+    await mesh.signCharter();
+    await mesh.reload();
+  }
+  going = false;
+  const counts = await Promise.all(callers);
+  assert.ok(counts.every((count) => count > 0));
+});

@@ -1,0 +1,256 @@
+#include "fixture.h"
+
+#include <fcntl.h>
+
+#include "base/check.h"
+#include "crypto/hash.h"
+#include "residency/evidence/wal_priv.h"
+
+/* Runs written by hand, right and wrong: what the audit says of them. */
+
+#define RUN_HEX "000102030405060708090a0b0c0d0e0f"
+#define TXN "01931b2e-7a3c-7def-8a12-0123456789ab"
+#define OTHER "01931b2e-7a3c-7def-8a12-0123456789ac"
+#define SHARD "EEEEEEEEEEEEEEEEEEEEEA"
+#define OTHER_SHARD "FFFFFFFFFFFFFFFFFFFFFA"
+
+enum step { /* one frame each */
+            END,
+            RUN_START,
+            SHARD_OPEN,
+            PERMIT,       /* of TXN, right */
+            PERMIT_OTHER, /* of another request */
+            PERMIT_FORGED,
+            PERMIT_SHARD,  /* claims another shard */
+            PERMIT_TENANT, /* names another tenant */
+            DENY,
+            CLOSE,       /* the A2 of TXN's last permit */
+            CLOSE_HASH,  /* with another hash */
+            CLOSE_INDEX, /* with another index */
+            SKIP,        /* the next leaf index is left out */
+            RUN_END,
+            RUN_END_COUNT,
+};
+
+struct book {
+    struct fixture *f;
+    char dir[200];
+    struct wal_writer w;
+    uint64_t leaf;
+    uint64_t a1_leaf;
+    uint8_t a1_hash[32];
+};
+
+static enum err
+next_segment(void *context, uint32_t number, int *fd, uint64_t *size)
+{
+    const struct book *b = context;
+    char path[256];
+
+    assert_true(text_format(path, sizeof(path), "%s/%08u.wal", b->dir, number));
+    *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    *size = 1 << 16;
+    return *fd >= 0 ? ERR_OK : ERR_IO;
+}
+
+static void
+book_open(struct book *b)
+{
+    size_t size = WAL_RUN_ID_SIZE;
+
+    memset(b, 0, sizeof(*b));
+    b->f = fixture_new();
+    assert_true(text_format(b->dir, sizeof(b->dir), "%s/runs/0000000000001-" RUN_HEX, b->f->dir));
+    assert_int_equal(file_mkdirs(b->dir, 0700), ERR_OK);
+    assert_int_equal(wal_writer_init(&b->w, 1 << 16), ERR_OK);
+    assert_true(text_unhex(SLICE_LIT(RUN_HEX), b->w.run, &size));
+    b->w.fd = -1;
+    b->w.next = next_segment;
+    b->w.context = b;
+}
+
+static void
+add_control(struct book *b, const char *json)
+{
+    assert_int_equal(wal_writer_add(&b->w, WAL_CONTROL, WAL_SLOT_NONE, 0, slice_str(json)), ERR_OK);
+}
+
+static void
+add_a1(struct book *b, enum step step)
+{
+    struct record_a1 a1 =
+        fixture_a1(step == PERMIT_OTHER ? OTHER : TXN, step == PERMIT_SHARD ? OTHER_SHARD : SHARD);
+    uint8_t storage[RECORD_A1_MAX];
+    struct text text;
+
+    if (step == PERMIT_TENANT)
+        a1.tenant = "beta";
+    if (step == DENY) {
+        a1.permit = false;
+        a1.audience = a1.target_backend = NULL;
+    }
+    text_init(&text, storage, sizeof(storage));
+    assert_int_equal(record_a1_write(b->f->signer, &a1, &text), ERR_OK);
+    if (step == PERMIT_FORGED)
+        storage[text.used - 10] = storage[text.used - 10] == 'A' ? 'B' : 'A';
+    hash_sha256(text_slice(&text), b->a1_hash);
+    b->a1_leaf = b->leaf;
+    assert_int_equal(wal_writer_add(&b->w, WAL_A1, 0, b->leaf++, text_slice(&text)), ERR_OK);
+}
+
+static void
+add_a2(struct book *b, enum step step)
+{
+    struct record_attempt attempt = {.outcome = "ok", .status = 200, .target = "de-1"};
+    uint8_t hash[32], storage[RECORD_A2_MAX];
+    struct record_a2 a2;
+    struct text text;
+
+    memcpy(hash, b->a1_hash, sizeof(hash));
+    hash[0] ^= step == CLOSE_HASH;
+    a2 = fixture_a2(TXN, SHARD, hash, b->a1_leaf + (step == CLOSE_INDEX), &attempt);
+    text_init(&text, storage, sizeof(storage));
+    assert_int_equal(record_a2_write(&a2, &text), ERR_OK);
+    assert_int_equal(wal_writer_add(&b->w, WAL_A2, 0, b->leaf++, text_slice(&text)), ERR_OK);
+}
+
+static void
+add_step(struct book *b, enum step step)
+{
+    char json[256];
+
+    if (step == RUN_START) {
+        add_control(b, "{\"durability\":\"disk\",\"kind\":\"run_start\",\"mesh\":\"m\","
+                       "\"node\":\"n\",\"region\":\"r\",\"run\":\"" RUN_HEX
+                       "\",\"software\":\"s\",\"t\":1,\"v\":1}");
+    } else if (step == SHARD_OPEN) {
+        add_control(b, "{\"kind\":\"shard_open\",\"month\":\"2026-11\",\"shard\":\"" SHARD
+                       "\",\"slot\":0,\"t\":1,\"tenant\":\"acme/de\",\"v\":1}");
+    } else if (step == RUN_END || step == RUN_END_COUNT) {
+        assert_true(text_format(json, sizeof(json),
+                                "{\"frames\":%d,\"kind\":\"run_end\",\"reason\":\"stop\",\"t\":1,"
+                                "\"v\":1}",
+                                (int)b->w.seq + (step == RUN_END)));
+        add_control(b, json);
+    } else if (step == SKIP) {
+        b->leaf++;
+    } else if (step == CLOSE || step == CLOSE_HASH || step == CLOSE_INDEX) {
+        add_a2(b, step);
+    } else {
+        add_a1(b, step);
+    }
+}
+
+struct told {
+    unsigned count;
+    const char *wanted;
+    bool seen;
+};
+
+static void
+note_fault(void *context, const char *where, const char *what)
+{
+    struct told *told = context;
+
+    assert_non_null(strstr(where, "run " RUN_HEX " frame "));
+    told->count++;
+    told->seen = told->seen || (told->wanted != NULL && strstr(what, told->wanted) != NULL);
+}
+
+struct audit_case {
+    enum step steps[10];
+    unsigned faults;
+    const char *wanted; /* in one of the faults */
+    uint64_t open;
+    bool live;
+};
+
+static void
+check_case(const struct audit_case *c)
+{
+    struct book b;
+    struct told told = {.wanted = c->wanted};
+    struct audit_result r;
+
+    book_open(&b);
+    {
+        const struct charter *charters[] = {&b.f->charter};
+        struct audit_opts opts = {.dir = b.f->dir,
+                                  .charters = charters,
+                                  .charter_count = 1,
+                                  .verify_signatures = true,
+                                  .fault = note_fault,
+                                  .context = &told};
+
+        wal_writer_begin(&b.w);
+        for (size_t i = 0; c->steps[i] != END; i++)
+            add_step(&b, c->steps[i]);
+        assert_int_equal(wal_writer_commit(&b.w), ERR_OK);
+        assert_int_equal(audit_ledger(&opts, &r), ERR_OK);
+    }
+    assert_int_equal(r.faults, c->faults);
+    assert_int_equal(told.count, c->faults);
+    assert_true(c->wanted == NULL || told.seen);
+    assert_int_equal(r.open, c->open);
+    assert_int_equal(r.live_run, c->live);
+    wal_writer_fini(&b.w);
+    fixture_free(b.f);
+}
+
+static void
+verdicts(void **state)
+{
+    static const struct audit_case cases[] = {
+        {{RUN_START, SHARD_OPEN, PERMIT, CLOSE, RUN_END}, 0, NULL, 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, PERMIT, CLOSE, RUN_END}, 0, NULL, 0, false},
+        {{RUN_START, SHARD_OPEN, DENY, RUN_END}, 0, NULL, 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, DENY, CLOSE, RUN_END}, 0, NULL, 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT}, 0, NULL, 1, true},
+        {{RUN_START, SHARD_OPEN, PERMIT, RUN_END}, 1, "has no A2", 1, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, CLOSE, CLOSE, RUN_END}, 1, "second A2", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, CLOSE, PERMIT, RUN_END}, 1, "behind the A2", 0, false},
+        {{RUN_START, SHARD_OPEN, CLOSE, RUN_END}, 1, "without a permit", 0, false},
+        {{RUN_START, SHARD_OPEN, DENY, CLOSE, RUN_END}, 1, "without a permit", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, CLOSE_HASH, RUN_END}, 1, "name no A1", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, CLOSE_INDEX, RUN_END}, 1, "name no A1", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, PERMIT_OTHER, CLOSE, RUN_END}, 2, "name no A1", 1, false},
+        {{RUN_START, SHARD_OPEN, PERMIT_FORGED, CLOSE, RUN_END}, 1, "does not verify", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT_SHARD, CLOSE, RUN_END}, 1, "another shard", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT_TENANT, CLOSE, RUN_END}, 1, "another tenant", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, SKIP, CLOSE, RUN_END}, 1, "leaf indices", 0, false},
+        {{RUN_START, PERMIT, CLOSE, RUN_END}, 2, "before its shard_open", 0, false},
+        {{RUN_START, SHARD_OPEN, SHARD_OPEN, RUN_END}, 1, "out of its order", 0, false},
+        {{SHARD_OPEN, RUN_START, RUN_END}, 3, "does not begin", 0, false},
+        {{RUN_START, RUN_START, RUN_END}, 1, "second run_start", 0, false},
+        {{RUN_START, RUN_END_COUNT}, 1, "counts other frames", 0, false},
+        {{RUN_START, RUN_END, SHARD_OPEN}, 1, "behind the end", 0, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++)
+        check_case(&cases[i]);
+}
+
+static void
+folder_without_runs(void **state)
+{
+    struct fixture *f = fixture_new();
+    struct audit_opts opts = {.dir = f->dir};
+    struct audit_result r;
+
+    (void)state;
+    assert_int_equal(audit_ledger(&opts, &r), ERR_NOENT);
+    fixture_free(f);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(verdicts),
+        cmocka_unit_test(folder_without_runs),
+    };
+
+    check_never_fatal();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
