@@ -291,10 +291,10 @@ on_recorded(struct ledger_entry *entry)
     hash_sha256(t->a1, t->a1_hash);
     t->attempt++;
     t->attempts[t->attempt_count] = (struct record_attempt){.index = entry->index};
-    (void)slice_copy_str(
-        slice_str(t->choice.is_node ? t->current->charter->nodes[t->choice.node].name
-                                    : t->current->charter->backends[t->choice.backend].name),
-        t->attempts[t->attempt_count].target, sizeof(t->attempts[0].target));
+    (void)slice_copy_str(slice_str(t->choice.is_node
+                                       ? t->current->charter->nodes[t->choice.node].name
+                                       : t->current->charter->backends[t->choice.backend].name),
+                         t->attempts[t->attempt_count].target, sizeof(t->attempts[0].target));
     t->attempts[t->attempt_count++].outcome = "lost";
     metrics_add(&t->worker->shared->metrics.attempts);
     if (t->choice.is_node)
@@ -365,7 +365,7 @@ attest_refused(struct txn *t)
         const char *param = t->refusal_param;
         enum record_end end = t->refusal == REFUSAL_UPSTREAM_TIMEOUT  ? RECORD_TIMEOUT
                               : t->refusal == REFUSAL_UPSTREAM_FAILED ? RECORD_UPSTREAM_ERROR
-                                                                     : RECORD_DENIED;
+                                                                      : RECORD_DENIED;
 
         c->txn = NULL;
         t->client = NULL;

@@ -6,9 +6,9 @@ struct scan {
     struct jscan s;
     const struct charter_tenant *tenant;
     struct body_facts *out;
-    struct slice key;         /* of the value that comes next, at any depth; raw */
-    uint32_t metadata_depth;  /* > 0: inside the caller's own metadata, which nobody fetches */
-    uint32_t url_depth;       /* > 0: inside an array at a url member */
+    struct slice key;        /* of the value that comes next, at any depth; raw */
+    uint32_t metadata_depth; /* > 0: inside the caller's own metadata, which nobody fetches */
+    uint32_t url_depth;      /* > 0: inside an array at a url member */
     bool seen_model;
 };
 

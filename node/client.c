@@ -74,8 +74,8 @@ client_accept(struct worker *w, int fd, bool mesh)
                              .fn = on_conn,
                              .in_max = CLIENT_IN_MAX,
                              .out_max = CLIENT_OUT_MAX};
-    int64_t open = atomic_fetch_add_explicit(&shared->metrics.clients_open, 1,
-                                             memory_order_relaxed);
+    int64_t open =
+        atomic_fetch_add_explicit(&shared->metrics.clients_open, 1, memory_order_relaxed);
 
     metrics_add(&shared->metrics.connections);
     if (open < w->snapshot->config->connections_max)
@@ -220,7 +220,12 @@ read_head(struct client *c)
         return false;
     conn_consume(c->conn, head_len);
     h1_parser_init(&c->parser, H1_REQUEST);
-    if (go_on && has_body) {
+    if (go_on && has_body && head.framing == H1_BODY_LENGTH &&
+        head.content_length > (uint64_t)c->txn->pinned->config->body_bytes_max) {
+        c->state = CLIENT_BODY;
+        refuse_body(c, REFUSAL_REQUEST_TOO_LARGE, "request_too_large",
+                    "the body is larger than this node takes");
+    } else if (go_on && has_body) {
         begin_body(c, &head);
     } else if (go_on) {
         conn_deadline(c->conn, 0);

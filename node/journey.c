@@ -174,8 +174,8 @@ begin_known(struct client *c, const struct h1_head *head, const struct endpoint 
     struct txn *t = txn_new(c, head);
 
     if (t == NULL) {
-        refuse_unknown(c, REFUSAL_HEADERS_TOO_LARGE, "the head needs more memory than a request has",
-                       SLICE_NONE);
+        refuse_unknown(c, REFUSAL_HEADERS_TOO_LARGE,
+                       "the head needs more memory than a request has", SLICE_NONE);
         return false;
     }
     c->txn = t;
@@ -310,8 +310,7 @@ decide_under(struct txn *t, struct snapshot *s, uint32_t tenant, struct decision
     if (t->facts.points_outside)
         facts.remote_host = t->facts.remote_host;
     if (t->hop0 != NULL)
-        facts.ingress_region =
-            charter_find_region(s->charter, slice_str(t->hop0->ingress_region));
+        facts.ingress_region = charter_find_region(s->charter, slice_str(t->hop0->ingress_region));
     decide(s->policy, &facts, out);
 }
 
@@ -381,8 +380,7 @@ choose_now(struct txn *t)
                                  .tried_nodes = &t->tried_nodes,
                                  .own_node = s->own_node,
                                  .own_region = s->own_region,
-                                 .own_region_only =
-                                     t->peer_request || !t->decision.cross_region_ok,
+                                 .own_region_only = t->peer_request || !t->decision.cross_region_ok,
                                  .random = random_below(UINT64_MAX)};
 
     for (uint32_t i = bits_next(&t->decision.legal, 0); i < s->charter->backend_count;

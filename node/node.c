@@ -118,8 +118,7 @@ reload_start(void *context)
     }
     n->reload_issues = issues_new();
     atomic_store(&n->reload_done, false);
-    if (n->reload_issues == NULL ||
-        pthread_create(&n->reload_thread, NULL, prepare, n) != 0) {
+    if (n->reload_issues == NULL || pthread_create(&n->reload_thread, NULL, prepare, n) != 0) {
         issues_free(&n->reload_issues);
         log_event(LOG_ERROR, "reload.failed", "problem=\"out of memory\"");
         return;
@@ -461,8 +460,9 @@ load_first(struct node *n)
     if (s->worker_count == 0) {
         long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
-        s->worker_count = cores < 1 ? 1 : cores > NODE_WORKERS_MAX ? NODE_WORKERS_MAX
-                                                                   : (unsigned)cores;
+        s->worker_count = cores < 1                  ? 1
+                          : cores > NODE_WORKERS_MAX ? NODE_WORKERS_MAX
+                                                     : (unsigned)cores;
     }
     s->workers = calloc(s->worker_count, sizeof(*s->workers));
     return s->workers == NULL ? ERR_NOMEM : ERR_OK;
@@ -494,7 +494,8 @@ barrier(struct node *n, bool workers_gone)
 
     /* Everything submitted before it is durable, or failed, once this is. */
     text_init(&t, json, sizeof(json));
-    text_addf(&t, "{\"counts\":{},\"from\":%lld,\"kind\":\"refusals\",\"t\":%lld,\"to\":%lld,\"v\":1}",
+    text_addf(&t,
+              "{\"counts\":{},\"from\":%lld,\"kind\":\"refusals\",\"t\":%lld,\"to\":%lld,\"v\":1}",
               (long long)n->counted_ms, (long long)clock_wall_ms(), (long long)clock_wall_ms());
     if (ledger_control(n->shared.ledger, text_slice(&t), true) != ERR_OK)
         log_event(LOG_ERROR, "ledger.stop", "problem=\"the last records may be missing\"");

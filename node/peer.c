@@ -71,8 +71,7 @@ peer_identify(struct txn *t)
     if (!t->client->has_cert || t->client->cert.spiffe[0] == '\0' ||
         charter_find_node_spiffe(s->charter, slice_str(t->client->cert.spiffe)) == CHARTER_NONE)
         return refuse(t, REFUSAL_UNAUTHENTICATED, "the certificate names no node of the mesh");
-    if (t->attestation.len == 0 ||
-        record_a1_verify(t->attestation, s->charter, a1, &why) != ERR_OK)
+    if (t->attestation.len == 0 || record_a1_verify(t->attestation, s->charter, a1, &why) != ERR_OK)
         return refuse(t, REFUSAL_UNAUTHENTICATED, "the attestation does not verify");
     why = a1_fault(t, a1);
     if (why != NULL)

@@ -284,8 +284,8 @@ read_head(struct txn *t)
                          : arena_copy(&t->arena, type->value);
     if (t->answer_type.p == NULL)
         t->answer_type = SLICE_LIT("application/octet-stream");
-    t->is_stream = t->answer_type.len >= 17 &&
-                   slice_eq_nocase(slice_sub(t->answer_type, 0, 17), SLICE_LIT("text/event-stream"));
+    t->is_stream = t->answer_type.len >= 17 && slice_eq_nocase(slice_sub(t->answer_type, 0, 17),
+                                                               SLICE_LIT("text/event-stream"));
     h1_body_init(&t->answer, head.framing, head.content_length);
     t->answer_length = head.framing == H1_BODY_LENGTH ? (int64_t)head.content_length
                        : head.framing == H1_BODY_NONE ? 0
@@ -501,9 +501,8 @@ relay_event(struct txn *t, unsigned events)
 void
 relay_finish(struct txn *t, struct relay_facts *out)
 {
-    *out = (struct relay_facts){.answer_bytes = t->answer_bytes,
-                                .prompt_tokens = -1,
-                                .completion_tokens = -1};
+    *out = (struct relay_facts){
+        .answer_bytes = t->answer_bytes, .prompt_tokens = -1, .completion_tokens = -1};
     if (t->answer_bytes > 0) {
         hmac_final(&t->answer_mac, out->commitment);
         out->has_commitment = true;
@@ -512,6 +511,6 @@ relay_finish(struct txn *t, struct relay_facts *out)
         hash_sha256(t->peer_a1, out->peer_hash);
         out->has_peer = true;
     }
-    answer_facts_read(slice_of(t->head_window, t->head_used), t->tail_window, sizeof(t->tail_window),
-                      t->tail_used, out);
+    answer_facts_read(slice_of(t->head_window, t->head_used), t->tail_window,
+                      sizeof(t->tail_window), t->tail_used, out);
 }

@@ -104,34 +104,34 @@ struct txn {
     /* Evidence. */
     struct ledger_shard shard;
     bool reserved;
-    bool recording;                /* an A1 is on its way to the disk */
-    struct ledger_entry *entry;    /* for an A1; on its way while recording */
-    struct ledger_entry *closing;  /* for the A2, held from admission on */
-    bool deny_recorded;            /* the A1 on its way is a denial */
-    bool upstream_lost;            /* the connection ended while its A1 was on its way */
+    bool recording;               /* an A1 is on its way to the disk */
+    struct ledger_entry *entry;   /* for an A1; on its way while recording */
+    struct ledger_entry *closing; /* for the A2, held from admission on */
+    bool deny_recorded;           /* the A1 on its way is a denial */
+    bool upstream_lost;           /* the connection ended while its A1 was on its way */
     uint32_t connect_failures;
-    struct slice a1;               /* the latest A1, in the arena */
+    struct slice a1; /* the latest A1, in the arena */
     uint8_t a1_hash[HASH_SIZE];
     uint64_t a1_index;
-    uint32_t attempt;              /* next attempt's number */
+    uint32_t attempt; /* next attempt's number */
     struct record_attempt attempts[TXN_ATTEMPTS_MAX];
     size_t attempt_count;
-    enum refusal refusal;          /* REFUSE: what the client gets once the A1 is durable */
+    enum refusal refusal; /* REFUSE: what the client gets once the A1 is durable */
     const char *refusal_words;
-    const char *refusal_reason;    /* in A1 */
+    const char *refusal_reason; /* in A1 */
     const char *refusal_param;
     uint32_t retry_after_s;
-    struct slice peer_a1;          /* from the peer's answer, with its idx; in the arena */
-    struct slice peer_value;       /* the whole header member */
+    struct slice peer_a1;    /* from the peer's answer, with its idx; in the arena */
+    struct slice peer_value; /* the whole header member */
 
     /* The answer. */
     struct h1_parser parser;
     struct h1_body answer;
-    bool answer_begun;  /* head read */
-    bool committed;     /* head sent to the client */
-    bool is_stream;     /* text/event-stream */
-    bool sent_any;      /* request bytes were handed to the socket */
-    bool got_any;       /* answer bytes came */
+    bool answer_begun; /* head read */
+    bool committed;    /* head sent to the client */
+    bool is_stream;    /* text/event-stream */
+    bool sent_any;     /* request bytes were handed to the socket */
+    bool got_any;      /* answer bytes came */
     bool upstream_keep_alive;
     int status;
     struct slice answer_type;
@@ -141,7 +141,7 @@ struct txn {
     uint8_t head_window[TXN_HEAD_WINDOW];
     size_t head_used;
     uint8_t tail_window[TXN_TAIL_WINDOW];
-    size_t tail_used; /* total bytes seen; the window is a ring */
+    size_t tail_used;  /* total bytes seen; the window is a ring */
     uint64_t line_run; /* SSE: how many LF in a row just passed: 2 is an event boundary */
     int client_status;
     int64_t received_ms, dispatched_ms, first_byte_ms;

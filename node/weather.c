@@ -1,12 +1,14 @@
 #include "node/weather.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "health/mesh.h"
 #include "health/store/store.h"
 
 #include <stdlib.h>
 
 #define PROBE_DEADLINE_MS 400
+#define SETTLE_MS 5000 /* and two probes: how long a reload's mesh may know too little */
 
 struct weather {
     struct shared *shared;
@@ -15,6 +17,7 @@ struct weather {
     struct mesh *mesh;
     const _Atomic bool *draining;
     const char **names;
+    struct mono started;
 };
 
 static bool
@@ -35,6 +38,24 @@ own_load(void *context, uint32_t backend, struct mesh_load *out)
         .queued = admission_queued(w->shared->admission)};
 }
 
+/* A mesh that a reload has just made knows nothing yet; that must not look like every backend
+ * being gone. What the view of before knew stands until its own probes had their time. */
+static void
+carry_over(const struct weather *w, const struct health_view *old, struct health_view *view)
+{
+    const struct charter *c = view->charter;
+    uint64_t settled = SETTLE_MS + 2 * (uint64_t)w->snapshot->config->probe_interval_ms;
+
+    if (old->charter != c || mono_ms_since(clock_mono(), w->started) > settled)
+        return;
+    for (size_t i = 0; i < c->backend_count; i++)
+        if (view->backends[i].state == HEALTH_UNKNOWN)
+            view->backends[i] = old->backends[i];
+    for (size_t i = 0; i < c->node_count; i++)
+        if (!view->nodes[i].alive)
+            view->nodes[i] = old->nodes[i];
+}
+
 static void
 publish(void *context, struct health_view *view)
 {
@@ -44,6 +65,7 @@ publish(void *context, struct health_view *view)
 
     (void)pthread_mutex_lock(&s->lock);
     if (view->charter == s->current->charter) {
+        carry_over(w, s->view, view);
         view->serial = atomic_load(&s->view_serial) + 1;
         old = s->view;
         s->view = view;
@@ -115,6 +137,7 @@ weather_start(struct loop *loop, struct shared *shared, struct snapshot *snapsho
         return ERR_NOMEM;
     w->shared = shared;
     w->draining = draining;
+    w->started = clock_mono();
     w->snapshot = snapshot_ref(snapshot);
     w->names = calloc(snapshot->charter->node_count + 1, sizeof(*w->names));
     if (w->names == NULL)
@@ -189,8 +212,8 @@ weather_first_view(struct charter *charter, const struct health_view *old, struc
         return ERR_NOMEM;
     for (size_t i = 0; old != NULL && i < charter->backend_count; i++) {
         uint32_t was = charter_find_backend(old->charter, slice_str(charter->backends[i].name));
-        const struct charter_backend *then = was == CHARTER_NONE ? NULL
-                                                                 : &old->charter->backends[was];
+        const struct charter_backend *then =
+            was == CHARTER_NONE ? NULL : &old->charter->backends[was];
 
         /* The bits of models follow the order of `served`: only an unchanged list keeps them. */
         if (then == NULL || then->served_count != charter->backends[i].served_count)

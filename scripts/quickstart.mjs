@@ -208,7 +208,8 @@ async function evidence(mesh) {
     assert.ok(column('txn') >= 0 && column('verdict') >= 0);
     const denied = rows.filter((row) => row[column('verdict')] === 'deny').length;
     return `both ledgers verified; the report proves ${rows.length} requests: `
-      + `${rows.length - denied} served, ${denied} refused (${out})`;
+      + `${rows.length - denied} served, ${denied} refused`
+      + `${stays || options.dir !== undefined ? ` (${out})` : ''}`;
   }));
 }
 

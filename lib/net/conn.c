@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #define CONN_MAGIC 0x434f4e4eu
-#define READ_STEP 16384       /* one TLS record */
-#define READ_TURN_MAX 262144  /* bytes a connection may read in one turn: others wait too */
+#define READ_STEP 16384      /* one TLS record */
+#define READ_TURN_MAX 262144 /* bytes a connection may read in one turn: others wait too */
 #define LOW_WATER_DEFAULT 65536
 
 enum state { CONNECTING, HANDSHAKE, OPEN, CLOSING, DEAD };
@@ -43,7 +43,7 @@ struct conn {
     bool write_added;
     bool eof_seen;
     bool eof_told;
-    bool kicked; /* conn_kick: CONN_DATA is due without new bytes */
+    bool kicked;      /* conn_kick: CONN_DATA is due without new bytes */
     bool half_closed; /* CLOSING: our side ended, reading what the peer still sends */
     enum err error;
     struct address remote;
@@ -468,10 +468,8 @@ conn_new(const struct conn_opts *opts, int fd, enum state state, struct conn **o
     buf_init(&c->in, opts->pool, opts->in_max);
     buf_init(&c->out, opts->pool, opts->out_max);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    c->read_event =
-        event_new(loop_base(c->loop), fd, EV_READ | EV_PERSIST, on_read, c);
-    c->write_event =
-        event_new(loop_base(c->loop), fd, EV_WRITE | EV_PERSIST, on_write, c);
+    c->read_event = event_new(loop_base(c->loop), fd, EV_READ | EV_PERSIST, on_read, c);
+    c->write_event = event_new(loop_base(c->loop), fd, EV_WRITE | EV_PERSIST, on_write, c);
     if (c->read_event == NULL || c->write_event == NULL ||
         timer_new(c->loop, on_timer, c, &c->timer) != ERR_OK)
         goto fail;

@@ -3,12 +3,14 @@
 #include "base/check.h"
 #include "net/loop_priv.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define LISTENER_MAGIC 0x4c495354u
+#define REST_MS 100 /* without descriptors or memory: the event would only spin */
 
 struct listener {
     uint32_t magic;
@@ -17,6 +19,7 @@ struct listener {
     listener_fn fn;
     void *context;
     bool paused;
+    struct timer *rest;
 };
 
 enum err
@@ -38,6 +41,12 @@ listener_open(const struct address *at, int *out_fd)
 }
 
 static void
+on_rested(void *context)
+{
+    listener_pause(context, false);
+}
+
+static void
 on_ready(evutil_socket_t fd, short what, void *context)
 {
     struct listener *l = context;
@@ -47,8 +56,13 @@ on_ready(evutil_socket_t fd, short what, void *context)
     for (int i = 0; i < LISTENER_ACCEPT_TURN && !l->paused; i++) {
         int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-        if (client < 0)
+        if (client < 0) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+                listener_pause(l, true);
+                timer_set(l->rest, REST_MS);
+            }
             return;
+        }
         l->fn(l->context, client);
     }
 }
@@ -62,9 +76,11 @@ listener_new(struct loop *loop, int fd, listener_fn fn, void *context, struct li
         return ERR_NOMEM;
     *l = (struct listener){.magic = LISTENER_MAGIC, .fd = fd, .fn = fn, .context = context};
     l->event = event_new(loop_base(loop), fd, EV_READ | EV_PERSIST, on_ready, l);
-    if (l->event == NULL || event_add(l->event, NULL) != 0) {
+    if (l->event == NULL || timer_new(loop, on_rested, l, &l->rest) != ERR_OK ||
+        event_add(l->event, NULL) != 0) {
         if (l->event != NULL)
             event_free(l->event);
+        timer_free(&l->rest);
         free(l);
         return ERR_NOMEM;
     }
@@ -80,6 +96,7 @@ listener_free(struct listener **out)
     if (l == NULL)
         return;
     event_free(l->event);
+    timer_free(&l->rest);
     l->magic = 0;
     free(l);
     *out = NULL;
@@ -88,6 +105,7 @@ listener_free(struct listener **out)
 void
 listener_pause(struct listener *l, bool paused)
 {
+    timer_clear(l->rest);
     if (paused == l->paused)
         return;
     l->paused = paused;

@@ -93,8 +93,7 @@ loop_new(struct loop **out)
     loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (loop->wake_fd < 0)
         goto fail_base;
-    loop->wake_event =
-        event_new(loop->base, loop->wake_fd, EV_READ | EV_PERSIST, on_wake, loop);
+    loop->wake_event = event_new(loop->base, loop->wake_fd, EV_READ | EV_PERSIST, on_wake, loop);
     if (loop->wake_event == NULL || event_add(loop->wake_event, NULL) != 0)
         goto fail_fd;
     *out = loop;

@@ -53,7 +53,7 @@ scene('SIGTERM: not ready, then gone with 0, the run closed in the ledger', asyn
 scene('SIGTERM while a request is under way: it is finished first', async (mesh) => {
   const node = mesh.west;
   const token = await mesh.token('acme/fr');
-  await mesh.serves(node, 'acme/fr', 'FR');
+  await mesh.serves(node, 'acme/fr', 'FR', 'eu-west');
   await mesh.ie.hold(true);
   const answer = chat(node, { token, from: 'FR' });
   await mesh.ie.until('running=1');

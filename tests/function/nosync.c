@@ -372,7 +372,7 @@ do_open(int dir_fd, const char *path, int flags, mode_t mode)
     (void)pthread_mutex_lock(&nosync_lock);
     if ((flags & O_CREAT) != 0)
         is_new = fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT;
-    fd = syscall(SYS_openat, dir_fd, path, flags & ~(is_new ? 0 : O_TRUNC), mode);
+    fd = syscall(SYS_openat, dir_fd, path, flags & ~O_TRUNC, mode);
     if (fd >= 0 && is_watched((int)fd, &st) && S_ISREG(st.st_mode)) {
         if (is_new && parent_stat(dir_fd, path, &parent)) {
             struct nosync_entry *e = journal_add(NOSYNC_CREATE, 0);
@@ -385,8 +385,9 @@ do_open(int dir_fd, const char *path, int flags, mode_t mode)
             save_old((int)fd, &st, 0, (uint64_t)st.st_size);
         }
     }
-    if (fd >= 0 && !is_new && (flags & O_TRUNC) != 0 && ftruncate((int)fd, 0) != 0)
-        die("nosync: can't truncate\n");
+    /* Only now, when the old content is safe. Devices and pipes know no truncation. */
+    if (fd >= 0 && (flags & O_TRUNC) != 0)
+        (void)!syscall(SYS_ftruncate, fd, 0L);
     (void)pthread_mutex_unlock(&nosync_lock);
     return (int)fd;
 }

@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -185,6 +186,18 @@ static inline void
 entry_done(struct ledger_entry *entry)
 {
     *(bool *)entry->owner = true;
+}
+
+/* Waits for a completion, or, when nothing is under way, a moment for the publisher. */
+static inline void
+waiter_wait_or_pause(struct waiter *w, bool in_flight)
+{
+    struct timespec moment = {.tv_nsec = 1000000};
+
+    if (in_flight)
+        waiter_wait(w);
+    else
+        (void)nanosleep(&moment, NULL);
 }
 
 /* Submits and waits: what came of it. */

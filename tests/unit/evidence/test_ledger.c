@@ -507,17 +507,18 @@ frames_per_second(void **state)
     ledger_stats(e->l, &before);
     from = clock_mono();
     while (submitted < COUNT) {
+        bool in_flight = false;
+
         for (unsigned i = 0; i < INFLIGHT && submitted < COUNT; i++) {
-            if (!done[i])
-                continue;
-            if (ledger_reserve(e->l) != ERR_OK)
-                continue;
-            done[i] = false;
-            ledger_submit(e->l, &entries[i]);
-            ledger_release(e->l); /* after the submit: its room is taken by then or later */
-            submitted++;
+            if (done[i] && ledger_reserve(e->l) == ERR_OK) {
+                done[i] = false;
+                ledger_submit(e->l, &entries[i]);
+                ledger_release(e->l);
+                submitted++;
+            }
+            in_flight = in_flight || !done[i];
         }
-        waiter_wait(&e->waiters[0]);
+        waiter_wait_or_pause(&e->waiters[0], in_flight);
         ledger_collect(e->l, 0);
     }
     for (unsigned i = 0; i < INFLIGHT;) {

@@ -226,9 +226,12 @@ run_until_killed(const struct env *e, int pipe_fd)
         flights[i].idle = true;
     }
     for (;;) {
+        bool in_flight = false;
+
         for (unsigned i = 0; i < INFLIGHT; i++) {
             struct flight *flight = &flights[i];
 
+            in_flight = in_flight || !flight->idle;
             if (!flight->idle || (flight->entry.type == WAL_A2 && ledger_reserve(l) != ERR_OK))
                 continue;
             if (flight->entry.type == WAL_A2)
@@ -236,9 +239,10 @@ run_until_killed(const struct env *e, int pipe_fd)
             else
                 flight_a2(l, flight);
             flight->idle = false;
+            in_flight = true;
             ledger_submit(l, &flight->entry);
         }
-        waiter_wait(&waiter);
+        waiter_wait_or_pause(&waiter, in_flight);
         ledger_collect(l, 0);
     }
 }
