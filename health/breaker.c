@@ -137,3 +137,10 @@ breaker_note(struct breaker *b, enum breaker_outcome outcome, uint32_t retry_aft
         break;
     }
 }
+
+void
+breaker_recover(struct breaker *b, struct mono now)
+{
+    if (b->state == BREAKER_OPEN && b->until.ns > now.ns)
+        b->until = now;
+}

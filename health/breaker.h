@@ -34,6 +34,9 @@ void breaker_init(struct breaker *b);
 bool breaker_take(struct breaker *b, struct mono now);
 /* The same question without taking anything: true when a request may go there. */
 bool breaker_open_for(const struct breaker *b, struct mono now);
+/* A probe saw the backend come back from down: the trial is allowed now, not only when the
+ * back-off ends. Still one trial at a time, and a FAIL opens it again for longer. */
+void breaker_recover(struct breaker *b, struct mono now);
 void breaker_note(struct breaker *b, enum breaker_outcome outcome, uint32_t retry_after_ms,
                   struct mono now, uint64_t random);
 

@@ -56,6 +56,19 @@ carry_over(const struct weather *w, const struct health_view *old, struct health
             view->nodes[i] = old->nodes[i];
 }
 
+/* What our own probes saw come back may have its trial now. */
+static void
+tell_recovered(struct weather *w, const struct health_view *old, const struct health_view *view)
+{
+    if (old == view || old->charter != view->charter)
+        return;
+    for (size_t i = 0; i < view->charter->backend_count; i++)
+        if (old->backends[i].state == HEALTH_DOWN && view->backends[i].state == HEALTH_UP &&
+            w->snapshot->backends[i].is_set)
+            admission_breaker_recover(w->shared->admission, w->snapshot->backend_ids[i],
+                                      clock_mono());
+}
+
 static void
 publish(void *context, struct health_view *view)
 {
@@ -72,6 +85,8 @@ publish(void *context, struct health_view *view)
         atomic_store(&s->view_serial, view->serial);
     }
     (void)pthread_mutex_unlock(&s->lock);
+    /* This thread alone swaps views: both live until here. */
+    tell_recovered(w, old, view);
     health_view_unref(&old);
     for (unsigned i = 0; i < s->worker_count; i++)
         worker_wake(&s->workers[i]);

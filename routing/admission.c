@@ -487,6 +487,16 @@ admission_loaded(const struct admission *a, uint32_t id, struct mono now)
 }
 
 void
+admission_breaker_recover(struct admission *a, uint32_t id, struct mono now)
+{
+    struct backend *b = backend_at(a, id);
+
+    lock(&b->breaker_lock);
+    breaker_recover(&b->breaker, now);
+    unlock(&b->breaker_lock);
+}
+
+void
 admission_breaker_note(struct admission *a, uint32_t id, enum breaker_outcome outcome,
                        uint32_t retry_after_ms, struct mono now, uint64_t random)
 {

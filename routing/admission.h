@@ -101,4 +101,7 @@ bool admission_loaded(const struct admission *a, uint32_t backend_id, struct mon
 void admission_breaker_note(struct admission *a, uint32_t backend_id, enum breaker_outcome outcome,
                             uint32_t retry_after_ms, struct mono now, uint64_t random);
 
+/* A probe saw it come back: see breaker_recover(). */
+void admission_breaker_recover(struct admission *a, uint32_t backend_id, struct mono now);
+
 #endif

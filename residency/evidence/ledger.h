@@ -65,9 +65,11 @@ struct ledger_entry {
     uint8_t bytes[RECORD_A2_MAX]; /* the payload */
 };
 
-/* Room for one A1 and, later, its A2: taken at admission, given back by the A2 (or by
- * ledger_release when none will come). ERR_FULL when the pre-written segments can't hold
- * it, ERR_IO after a failed write or sync: refuse with ledger_unavailable. */
+/* Room for up to three A1s of a request and its A2: taken at admission, given back by the
+ * A2, or by ledger_release when none will come, and then only after done() of the last
+ * entry: room that is given back while an entry is under way could be promised twice.
+ * ERR_FULL when the pre-written segments can't hold it, ERR_IO after a failed write or
+ * sync: refuse with ledger_unavailable. */
 MUST_USE enum err ledger_reserve(struct ledger *l);
 void ledger_release(struct ledger *l);
 /* Whether new requests may be admitted at all (for /ready). */

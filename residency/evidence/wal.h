@@ -31,12 +31,16 @@ struct wal_frame {
 /* Encodes into out (WAL_FRAME_HEADER + payload bytes). */
 void wal_encode(const struct wal_frame *frame, uint32_t salt, uint8_t *out);
 
-/* The folder's name must be <13 digits>-<32 hex>, else ERR_BADMSG. ERR_NOENT, ERR_IO.
+/* Reads the segments of one run in order. Each call gives the next frame (those that end
+ * a segment are followed, not given); payload is valid until the next call. ERR_EOF: the
+ * end, for now on a live run: a later call looks again. ERR_CONFLICT: a damaged frame is
+ * followed by a good one of a higher batch; wal_reader_where() names the place. A torn
+ * tail ends with ERR_EOF, and wal_reader_position() tells how many non-zero bytes it holds
+ * and where it begins.
+ * A batch is numbered by the seq of its first frame. So a later frame tells whether what
+ * is missing belonged to its own batch (torn) or to one that was synced before (damage).
  *
- * Reads the segments of one run in order. Each call gives the next frame; payload is
- * valid until the next call. ERR_EOF: clean end. ERR_CONFLICT: a damaged frame is followed
- * by a good one of a higher batch: *where names segment, offset and seq. A torn tail ends
- * with ERR_EOF and wal_reader_torn() tells how many non-zero bytes it holds and where. */
+ * run_dir's last part must be <13 digits>-<32 hex>, else ERR_BADMSG. */
 struct wal_reader;
 MUST_USE enum err wal_reader_open(const char *run_dir, struct wal_reader **out);
 MUST_USE enum err wal_reader_next(struct wal_reader *r, struct wal_frame *out);

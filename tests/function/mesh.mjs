@@ -68,6 +68,7 @@ class Node {
   constructor(mesh, name) {
     this.mesh = mesh;
     this.name = name;
+    this.region = name.replace(/-\d+$/, '');
     this.dir = path.join(mesh.dir, 'nodes', name);
     this.config = path.join(this.dir, 'node.jsonc');
     const config = this.readConfig();
@@ -242,16 +243,16 @@ export class Mesh {
   // What the backends of a region received.
   async seen(region) { return (await this.each(region, (one) => one.requests())).flat(); }
 
-  // Until a node answers a tenant's caller (from a region, where one is named).
-  serves(node, tenant, from, region, timeoutMs) {
-    return node.until(`serves ${tenant} ${region === undefined ? '' : `from ${region}`}`,
+  // Until a node answers a tenant's caller from a region: its own, unless another is named.
+  // (A node that has just started may know the other region before its own backends answer.)
+  serves(node, tenant, from, region = node.region, timeoutMs = undefined) {
+    return node.until(`serves ${tenant} from ${region}`,
       async () => {
         const answer = await chat(node, { token: await this.token(tenant), from });
         if (answer.status !== 200) {
           throw new Error(`${answer.status} ${answer.text}`);
         }
-        return region === undefined
-          || attestationsOf(answer).at(-1).claims.target.region === region;
+        return attestationsOf(answer).at(-1).claims.target.region === region;
       }, timeoutMs);
   }
 

@@ -191,6 +191,21 @@ test_a_clean_window_starts_the_back_off_anew(void **state)
     assert_int_equal(b.ejections, 0);
 }
 
+static void
+test_a_probe_that_sees_it_back_allows_the_trial(void **state)
+{
+    struct breaker b = opened(start);
+
+    (void)state;
+    assert_false(breaker_open_for(&b, start));
+    breaker_recover(&b, start);
+    assert_true(breaker_take(&b, start));
+    assert_false(breaker_open_for(&b, start));
+    breaker_note(&b, BREAKER_FAIL, 0, start, 0);
+    assert_int_equal(b.state, BREAKER_OPEN);
+    assert_int_equal(b.ejections, 2);
+}
+
 int
 main(void)
 {
@@ -204,6 +219,7 @@ main(void)
         cmocka_unit_test(test_late_outcomes_do_not_close),
         cmocka_unit_test(test_load_lasts_as_long_as_it_says_but_not_longer),
         cmocka_unit_test(test_a_clean_window_starts_the_back_off_anew),
+        cmocka_unit_test(test_a_probe_that_sees_it_back_allows_the_trial),
     };
 
     return cmocka_run_group_tests_name("health/breaker", tests, NULL, NULL);
