@@ -19,10 +19,10 @@ enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN };
 struct breaker {
     enum breaker_state state;
     uint32_t fails_in_row;
-    uint32_t ejections;      /* n of the back-off */
-    struct mono until;       /* OPEN: when a trial is allowed */
-    bool trial_out;          /* HALF_OPEN: one is under way */
-    struct mono load_until;  /* a LOAD outcome raises the estimated use until then */
+    uint32_t ejections;     /* n of the back-off */
+    struct mono until;      /* OPEN: when a trial is allowed */
+    bool trial_out;         /* HALF_OPEN: one is under way */
+    struct mono load_until; /* a LOAD outcome raises the estimated use until then */
     uint32_t window_total;
     uint32_t window_fails;
     struct mono window_start;

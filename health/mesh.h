@@ -22,8 +22,8 @@ struct store; /* health/store/store.h */
 struct mesh_target {
     bool is_set; /* false: not ours to probe (other regions' backends) */
     struct address address;
-    struct tls *tls;        /* NULL: plain; never so for a node */
-    const char *host;       /* Host header */
+    struct tls *tls;           /* NULL: plain; never so for a node */
+    const char *host;          /* Host header */
     const char *authorization; /* "Bearer ..." or NULL; borrowed */
 };
 
@@ -45,8 +45,8 @@ struct mesh_opts {
     /* Takes the reference: hands it to the workers. Called on the mesh loop's thread. */
     void (*publish)(void *context, struct health_view *view);
     void *context;
-    uint32_t probe_interval_ms;  /* 1000, each +- 20 % */
-    uint32_t probe_deadline_ms;  /* 400 */
+    uint32_t probe_interval_ms; /* 1000, each +- 20 % */
+    uint32_t probe_deadline_ms; /* 400 */
 };
 /* ERR_FORBIDDEN: a node's target without TLS. */
 MUST_USE enum err mesh_start(const struct mesh_opts *opts, struct mesh **out);

@@ -13,14 +13,14 @@
 /* What the journey needs of a JSON request body, taken by the strict scanner in one pass
  * without a tree. Slices point into the body. */
 struct body_facts {
-    struct slice model;   /* decoded only if it held no escape; see model_at */
-    size_t model_at;      /* offset of the value's opening quote */
-    size_t model_len;     /* with both quotes */
+    struct slice model; /* decoded only if it held no escape; see model_at */
+    size_t model_at;    /* offset of the value's opening quote */
+    size_t model_len;   /* with both quotes */
     bool stream;
-    bool points_outside;  /* a reference that the tenant's policy does not name */
+    bool points_outside;      /* a reference that the tenant's policy does not name */
     struct slice remote_host; /* its host; empty when it names none */
-    const char *why;      /* after an error: what is wrong, a static text */
-    const char *param;    /* ... and which member, or NULL */
+    const char *why;          /* after an error: what is wrong, a static text */
+    const char *param;        /* ... and which member, or NULL */
 };
 
 /* tenant names the hosts that a body may point to (NULL: none). Refused as ERR_BADMSG:

@@ -26,18 +26,18 @@ struct client {
     struct worker *worker;
     struct client *next, *prev;
     struct conn *conn;
-    bool mesh;               /* a peer's connection */
+    bool mesh; /* a peer's connection */
     struct h1_parser parser;
     struct h1_body body;
-    struct txn *txn;         /* BODY, BUSY */
+    struct txn *txn; /* BODY, BUSY */
     uint64_t requests;
-    bool keep_alive;         /* after this answer */
+    bool keep_alive; /* after this answer */
     bool is_1_0;
     bool is_head_request;
     bool head_sent;
-    bool chunked;            /* the answer under way */
+    bool chunked; /* the answer under way */
     bool expect_continue;
-    bool body_timed;         /* the body's slow-sender deadline runs */
+    bool body_timed; /* the body's slow-sender deadline runs */
     struct mono body_started;
     uint64_t body_bytes;
     bool has_cert;
@@ -55,8 +55,8 @@ void client_close_all(struct worker *w);
 
 /* ---- Answers ---------------------------------------------------------------------- */
 
-/* Writes the head; false when the client is gone or its buffer full. length < 0: the length is not known (chunked, or ended by closing for
- * HTTP/1.0). fields: complete field lines of ours. */
+/* Writes the head; false when the client is gone or its buffer full. length < 0: the length is not
+ * known (chunked, or ended by closing for HTTP/1.0). fields: complete field lines of ours. */
 MUST_USE bool client_answer_head(struct client *c, int status, struct slice fields, int64_t length);
 /* A piece of the answer's body. False when the client is gone or its buffer is full. */
 bool client_answer_body(struct client *c, struct slice piece);

@@ -22,14 +22,23 @@ struct config_row {
 };
 
 #define TEXT(p, member, def, help)                                                                 \
-    {p, VALUE_TEXT, offsetof(struct config, member), sizeof(((struct config *)0)->member),         \
-     def, 0, 0, "", help}
+    {                                                                                              \
+        p, VALUE_TEXT, offsetof(struct config, member), sizeof(((struct config *)0)->member), def, \
+            0, 0, "", help                                                                         \
+    }
 #define PATH(p, member, def, help)                                                                 \
-    {p, VALUE_PATH, offsetof(struct config, member), sizeof(((struct config *)0)->member),         \
-     def, 0, 0, "", help}
-#define NUMBER(p, member, def, min, max, unit, help)                                               \
-    {p, VALUE_INT, offsetof(struct config, member), sizeof(int64_t), def, min, max, unit, help}
-#define LIST(p, help) {p, VALUE_LIST, 0, 0, "", 0, 0, "", help}
+    {                                                                                              \
+        p, VALUE_PATH, offsetof(struct config, member), sizeof(((struct config *)0)->member), def, \
+            0, 0, "", help                                                                         \
+    }
+#define NUMBER(p, member, def, min, max, unit, help)                                              \
+    {                                                                                             \
+        p, VALUE_INT, offsetof(struct config, member), sizeof(int64_t), def, min, max, unit, help \
+    }
+#define LIST(p, help)                           \
+    {                                           \
+        p, VALUE_LIST, 0, 0, "", 0, 0, "", help \
+    }
 
 /* clang-format off */
 static const struct config_row rows[] = {
@@ -156,10 +165,10 @@ known_names(const char *prefix, const char **names, size_t max)
 {
     size_t prefix_len = strlen(prefix);
     size_t n = 0;
-    static const char *const sections[] = {"listeners",        "listeners.public", "listeners.mesh",
-                                           "listeners.admin",  "keys",             "backend_client",
-                                           "geoip",            "ledger",           "limits",
-                                           "timeouts",         "probes"};
+    static const char *const sections[] = {
+        "listeners", "listeners.public", "listeners.mesh", "listeners.admin",
+        "keys",      "backend_client",   "geoip",          "ledger",
+        "limits",    "timeouts",         "probes"};
 
     for (size_t i = 0; i < ARRAY_COUNT(rows) + ARRAY_COUNT(sections); i++) {
         const char *path = i < ARRAY_COUNT(rows) ? rows[i].path : sections[i - ARRAY_COUNT(rows)];
@@ -375,8 +384,8 @@ read_store(struct config *c, const struct json_reader *root)
         json_reader_fault(&kind, "must be \"memory\" or \"redis\"");
         return;
     }
-    if (servers.v == NULL || json_type_of(servers.v) != JSON_ARRAY ||
-        json_count(servers.v) == 0 || json_count(servers.v) > CONFIG_REDIS_MAX) {
+    if (servers.v == NULL || json_type_of(servers.v) != JSON_ARRAY || json_count(servers.v) == 0 ||
+        json_count(servers.v) > CONFIG_REDIS_MAX) {
         json_reader_fault(&servers, "must be a list of 1 to %d servers", CONFIG_REDIS_MAX);
         return;
     }
@@ -504,7 +513,9 @@ config_print_reference(FILE *out)
         const struct config_row *row = &rows[i];
 
         (void)fprintf(out, "%-36s %-10s %s", row->path,
-                      row->def == NULL ? "required" : row->def[0] == '\0' ? "-" : row->def,
+                      row->def == NULL      ? "required"
+                      : row->def[0] == '\0' ? "-"
+                                            : row->def,
                       row->help);
         if (row->type == VALUE_INT)
             (void)fprintf(out, " (%lld to %lld%s%s)", (long long)row->min, (long long)row->max,

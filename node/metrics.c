@@ -34,8 +34,8 @@ write_one(struct text *out, const char *name, const char *help, const char *kind
 void
 metrics_write(const struct metrics *m, struct text *out)
 {
-#define METRICS_WRITE(field, name, help)                                                           \
-    write_one(out, name, help, "counter",                                                          \
+#define METRICS_WRITE(field, name, help)  \
+    write_one(out, name, help, "counter", \
               (int64_t)atomic_load_explicit(&m->field, memory_order_relaxed));
     METRICS_LIST(METRICS_WRITE)
 #undef METRICS_WRITE

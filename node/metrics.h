@@ -8,43 +8,43 @@
 
 /* Counters of the node: one row each, relaxed atomics, written by any thread and read by
  * the admin listener. X(field, name, help). */
-#define METRICS_LIST(X)                                                                            \
-    X(connections, "portolan_connections_total", "Client connections accepted.")                   \
-    X(requests, "portolan_requests_total", "Requests whose head was read.")                        \
-    X(permitted, "portolan_requests_permitted_total", "Requests answered by a backend or peer.")   \
-    X(forwarded, "portolan_requests_forwarded_total", "Attempts sent to another region's node.")   \
-    X(attempts, "portolan_attempts_total", "Attempts of requests on backends and peers.")          \
-    X(attempts_failed, "portolan_attempts_failed_total", "Attempts that got no usable answer.")    \
-    X(aborted, "portolan_requests_aborted_total", "Requests whose client left first.")             \
-    X(headers_dropped, "portolan_forged_headers_dropped_total",                                    \
-      "Residency-* fields from clients and backends that were dropped.")                           \
-    X(overloaded, "portolan_connections_refused_total", "Connections refused for overload.")       \
-    X(reloads, "portolan_reloads_total", "Reloads that took effect.")                              \
+#define METRICS_LIST(X)                                                                          \
+    X(connections, "portolan_connections_total", "Client connections accepted.")                 \
+    X(requests, "portolan_requests_total", "Requests whose head was read.")                      \
+    X(permitted, "portolan_requests_permitted_total", "Requests answered by a backend or peer.") \
+    X(forwarded, "portolan_requests_forwarded_total", "Attempts sent to another region's node.") \
+    X(attempts, "portolan_attempts_total", "Attempts of requests on backends and peers.")        \
+    X(attempts_failed, "portolan_attempts_failed_total", "Attempts that got no usable answer.")  \
+    X(aborted, "portolan_requests_aborted_total", "Requests whose client left first.")           \
+    X(headers_dropped, "portolan_forged_headers_dropped_total",                                  \
+      "Residency-* fields from clients and backends that were dropped.")                         \
+    X(overloaded, "portolan_connections_refused_total", "Connections refused for overload.")     \
+    X(reloads, "portolan_reloads_total", "Reloads that took effect.")                            \
     X(reloads_failed, "portolan_reloads_failed_total", "Reloads that changed nothing.")
 
 /* Refusals by the stable code of the answer. X(enum, code, status, type). */
-#define REFUSAL_LIST(X)                                                                            \
-    X(REFUSAL_BAD_REQUEST, "bad_request", 400, "invalid_request_error")                            \
-    X(REFUSAL_UNAUTHENTICATED, "unauthenticated", 401, "authentication_error")                     \
-    X(REFUSAL_RESIDENCY_DENIED, "residency_denied", 403, "permission_error")                       \
-    X(REFUSAL_ORIGIN_UNKNOWN, "origin_unknown", 403, "permission_error")                           \
-    X(REFUSAL_MODEL_FORBIDDEN, "model_forbidden", 403, "permission_error")                         \
-    X(REFUSAL_REMOTE_REFERENCE, "remote_reference", 403, "permission_error")                       \
-    X(REFUSAL_MODEL_NOT_FOUND, "model_not_found", 404, "invalid_request_error")                    \
-    X(REFUSAL_NOT_FOUND, "not_found", 404, "invalid_request_error")                                \
-    X(REFUSAL_METHOD_NOT_ALLOWED, "method_not_allowed", 405, "invalid_request_error")              \
-    X(REFUSAL_REQUEST_TIMEOUT, "request_timeout", 408, "invalid_request_error")                    \
-    X(REFUSAL_POLICY_DIVERGENCE, "policy_divergence", 409, "server_error")                         \
-    X(REFUSAL_REQUEST_TOO_LARGE, "request_too_large", 413, "invalid_request_error")                \
-    X(REFUSAL_URI_TOO_LONG, "uri_too_long", 414, "invalid_request_error")                          \
-    X(REFUSAL_EXPECTATION_FAILED, "expectation_failed", 417, "invalid_request_error")              \
-    X(REFUSAL_MISDIRECTED, "misdirected", 421, "invalid_request_error")                            \
-    X(REFUSAL_RATE_LIMITED, "rate_limited", 429, "rate_limit_error")                               \
-    X(REFUSAL_HEADERS_TOO_LARGE, "headers_too_large", 431, "invalid_request_error")                \
-    X(REFUSAL_UPSTREAM_FAILED, "upstream_failed", 502, "server_error")                             \
-    X(REFUSAL_NO_LEGAL_CAPACITY, "no_legal_capacity", 503, "server_error")                         \
-    X(REFUSAL_OVERLOADED, "overloaded", 503, "server_error")                                       \
-    X(REFUSAL_LEDGER_UNAVAILABLE, "ledger_unavailable", 503, "server_error")                       \
+#define REFUSAL_LIST(X)                                                               \
+    X(REFUSAL_BAD_REQUEST, "bad_request", 400, "invalid_request_error")               \
+    X(REFUSAL_UNAUTHENTICATED, "unauthenticated", 401, "authentication_error")        \
+    X(REFUSAL_RESIDENCY_DENIED, "residency_denied", 403, "permission_error")          \
+    X(REFUSAL_ORIGIN_UNKNOWN, "origin_unknown", 403, "permission_error")              \
+    X(REFUSAL_MODEL_FORBIDDEN, "model_forbidden", 403, "permission_error")            \
+    X(REFUSAL_REMOTE_REFERENCE, "remote_reference", 403, "permission_error")          \
+    X(REFUSAL_MODEL_NOT_FOUND, "model_not_found", 404, "invalid_request_error")       \
+    X(REFUSAL_NOT_FOUND, "not_found", 404, "invalid_request_error")                   \
+    X(REFUSAL_METHOD_NOT_ALLOWED, "method_not_allowed", 405, "invalid_request_error") \
+    X(REFUSAL_REQUEST_TIMEOUT, "request_timeout", 408, "invalid_request_error")       \
+    X(REFUSAL_POLICY_DIVERGENCE, "policy_divergence", 409, "server_error")            \
+    X(REFUSAL_REQUEST_TOO_LARGE, "request_too_large", 413, "invalid_request_error")   \
+    X(REFUSAL_URI_TOO_LONG, "uri_too_long", 414, "invalid_request_error")             \
+    X(REFUSAL_EXPECTATION_FAILED, "expectation_failed", 417, "invalid_request_error") \
+    X(REFUSAL_MISDIRECTED, "misdirected", 421, "invalid_request_error")               \
+    X(REFUSAL_RATE_LIMITED, "rate_limited", 429, "rate_limit_error")                  \
+    X(REFUSAL_HEADERS_TOO_LARGE, "headers_too_large", 431, "invalid_request_error")   \
+    X(REFUSAL_UPSTREAM_FAILED, "upstream_failed", 502, "server_error")                \
+    X(REFUSAL_NO_LEGAL_CAPACITY, "no_legal_capacity", 503, "server_error")            \
+    X(REFUSAL_OVERLOADED, "overloaded", 503, "server_error")                          \
+    X(REFUSAL_LEDGER_UNAVAILABLE, "ledger_unavailable", 503, "server_error")          \
     X(REFUSAL_UPSTREAM_TIMEOUT, "upstream_timeout", 504, "server_error")
 #define REFUSAL_ENUM_ROW(name, code, status, type) name,
 enum refusal { REFUSAL_LIST(REFUSAL_ENUM_ROW) REFUSAL_COUNT };

@@ -99,7 +99,8 @@ load_geo(struct load *l)
                             .now_ms = l->now_ms};
 
     for (size_t i = 0; i < l->config->canary_count; i++)
-        canaries[i] = (struct geo_canary){l->config->canaries[i].ip, l->config->canaries[i].country};
+        canaries[i] =
+            (struct geo_canary){l->config->canaries[i].ip, l->config->canaries[i].country};
     if (geo_db_load(&opts, l->issues, &l->s->geo) == ERR_OK)
         snapshot_cut(geo_db_digest(l->s->geo), l->s->geo_cut);
     for (size_t i = 0; i < l->config->proxy_count; i++)
@@ -165,6 +166,12 @@ check_key(struct load *l, const struct key *key, enum charter_key_use use, const
                    charter_key_use_name(use));
 }
 
+static const char *
+longer(const char *a, const char *b)
+{
+    return strlen(b) > strlen(a) ? b : a;
+}
+
 /* The longest A1 that this charter can lead to must fit (docs/formats.md section 3). */
 static void
 check_longest(struct load *l)
@@ -202,11 +209,11 @@ check_longest(struct load *l)
                            .request_commitment = digest,
                            .shard = wide};
 
-#define LONGEST(list, count, member, into)                                                         \
-    for (size_t i = 0; i < (count); i++)                                                           \
-        if ((into) == NULL || strlen((list)[i].member) > strlen(into))                             \
-            (into) = (list)[i].member;
-    a1.issuer = a1.node = a1.tenant = a1.ingress_region = a1.target_backend = NULL;
+#define LONGEST(list, count, member, into) \
+    for (size_t i = 0; i < (count); i++)   \
+        (into) = longer((into), (list)[i].member);
+    a1.issuer = a1.node = a1.tenant = a1.ingress_region = a1.target_backend = "";
+    a1.model_version = "";
     LONGEST(c->nodes, c->node_count, spiffe, a1.issuer)
     LONGEST(c->nodes, c->node_count, name, a1.node)
     LONGEST(c->tenants, c->tenant_count, name, a1.tenant)
@@ -265,10 +272,9 @@ load_listeners(struct load *l)
         ca = read_file(l, c->public_client_ca, PEM_MAX);
         opts.client_ca_pem = ca;
         opts.client_auth = strcmp(c->public_client_auth, "required") == 0 ? TLS_CLIENT_REQUIRED
-                                                                         : TLS_CLIENT_OPTIONAL;
+                                                                          : TLS_CLIENT_OPTIONAL;
     }
-    if (cert.p != NULL && key.p != NULL &&
-        tls_server_new(&opts, &l->s->public_tls, &why) != ERR_OK)
+    if (cert.p != NULL && key.p != NULL && tls_server_new(&opts, &l->s->public_tls, &why) != ERR_OK)
         issues_add(l->issues, c->public_cert, 0, NULL, "%s", why);
     free_file(&cert);
     free_file(&key);
@@ -307,8 +313,7 @@ is_loopback_or_private(const struct address *a)
     enum geo_quality q;
 
     return geo_address_from_sockaddr((const struct sockaddr *)&a->storage, a->len, &g) == ERR_OK &&
-           geo_address_special(&g, &q) &&
-           (q == GEO_LOOPBACK || q == GEO_PRIVATE || q == GEO_CGNAT);
+           geo_address_special(&g, &q) && (q == GEO_LOOPBACK || q == GEO_PRIVATE || q == GEO_CGNAT);
 }
 
 static void

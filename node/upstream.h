@@ -13,8 +13,8 @@
  * out only against a permit (law 2). Kept apart by target address, TLS identity and
  * top-level tenant, so that no desync can cross customers. */
 
-#define UPSTREAM_IDLE_MAX 1024   /* a worker; the longest idle gives way */
-#define UPSTREAM_IDLE_MS 50000   /* below the usual 60 s of servers */
+#define UPSTREAM_IDLE_MAX 1024 /* a worker; the longest idle gives way */
+#define UPSTREAM_IDLE_MS 50000 /* below the usual 60 s of servers */
 
 struct upstream_pool;
 struct upstream;

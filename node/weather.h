@@ -12,9 +12,8 @@
 struct weather;
 
 /* draining: read for the advert; outlives the weather. */
-MUST_USE enum err weather_start(struct loop *loop, struct shared *shared,
-                                struct snapshot *snapshot, const _Atomic bool *draining,
-                                struct weather **out);
+MUST_USE enum err weather_start(struct loop *loop, struct shared *shared, struct snapshot *snapshot,
+                                const _Atomic bool *draining, struct weather **out);
 void weather_stop(struct weather **w);
 void weather_metrics(const struct weather *w, struct text *out);
 

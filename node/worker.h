@@ -31,14 +31,14 @@ struct shared {
     struct ledger *ledger;
     struct subject_store *subjects;
     struct metrics metrics;
-    pthread_mutex_t lock;      /* of current and view: taken to swap and to fetch */
+    pthread_mutex_t lock; /* of current and view: taken to swap and to fetch */
     struct snapshot *current;
     struct health_view *view;
     _Atomic uint64_t generation; /* of current */
     _Atomic uint64_t view_serial;
-    _Atomic uint64_t serials;    /* of transactions */
-    _Atomic bool draining;       /* keep-alive ends with the answer under way */
-    _Atomic bool stopping;       /* open requests are cut */
+    _Atomic uint64_t serials; /* of transactions */
+    _Atomic bool draining;    /* keep-alive ends with the answer under way */
+    _Atomic bool stopping;    /* open requests are cut */
     struct worker *workers;
     unsigned worker_count;
     int public_fd;

@@ -52,10 +52,10 @@ enum charter_key_use {
 enum charter_regime { REGIME_GDPR, REGIME_UK_GDPR, REGIME_CH_FADP, REGIME_HIPAA, REGIME_COUNT };
 enum charter_capture { CAPTURE_NONE, CAPTURE_COMMITMENT, CAPTURE_COUNT };
 enum charter_auth { /* bits */
-    AUTH_MTLS = 1,
-    AUTH_JWT = 2,
-    AUTH_MTLS_JWT = 4,
-    AUTH_API_KEY = 8
+                    AUTH_MTLS = 1,
+                    AUTH_JWT = 2,
+                    AUTH_MTLS_JWT = 4,
+                    AUTH_API_KEY = 8
 };
 const char *charter_assurance_name(enum charter_assurance a);
 const char *charter_kind_name(enum charter_kind k);
@@ -98,20 +98,20 @@ struct charter_model {
 };
 
 struct charter_served {
-    uint32_t model;     /* index into models */
-    const char *name;   /* what the backend calls it */
+    uint32_t model;   /* index into models */
+    const char *name; /* what the backend calls it */
 };
 
 struct charter_backend {
     const char *name;
     uint32_t region;
-    uint16_t country;          /* COUNTRY_NONE where a fact is missing */
+    uint16_t country; /* COUNTRY_NONE where a fact is missing */
     uint16_t storage_country;
     uint16_t operator_country;
     uint16_t owner_country;
     const char *operator_name; /* "" when missing */
     const char *owner_name;
-    bool has_access_from;      /* the list was given, possibly empty: nobody from outside */
+    bool has_access_from; /* the list was given, possibly empty: nobody from outside */
     struct country_set access_from;
     enum charter_assurance assurance;
     uint8_t spki_sha256[HASH_SIZE]; /* with ASSURANCE_SPKI */
@@ -215,17 +215,17 @@ struct charter_tenant {
     struct charter_role *roles; /* sorted by name */
     size_t role_count;
     enum charter_evidence evidence;
-    unsigned auth;              /* bits of charter_auth */
-    uint32_t limit_concurrent;  /* 0: none */
-    uint32_t limit_per_minute;  /* 0: none */
+    unsigned auth;             /* bits of charter_auth */
+    uint32_t limit_concurrent; /* 0: none */
+    uint32_t limit_per_minute; /* 0: none */
     enum charter_capture capture;
-    const char **remote_hosts;  /* sorted */
+    const char **remote_hosts; /* sorted */
     size_t remote_host_count;
     bool rewrite_alias;
     bool cut_on_revoke;
     int64_t retention_days;
     enum charter_regime regime;
-    uint8_t digest[HASH_SIZE];  /* of the effective policy, JCS */
+    uint8_t digest[HASH_SIZE]; /* of the effective policy, JCS */
 };
 
 struct charter {

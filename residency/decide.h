@@ -16,27 +16,27 @@
 
 /* One row feeds the attestation, the answer to the client, the log and the metric:
  * X(enum, reason in A1, client code, HTTP status, words). */
-#define DECIDE_REASON_LIST(X)                                                                      \
-    X(DECIDE_PERMITTED, "permitted", "", 200, "permitted")                                         \
-    X(DECIDE_CHARTER_EXPIRED, "charter_expired", "residency_denied", 403,                          \
-      "the charter is past its valid_until")                                                       \
-    X(DECIDE_CLASS_UNKNOWN, "class_unknown", "residency_denied", 403,                              \
-      "the tenant's policy has no such data class")                                                \
-    X(DECIDE_ORIGIN_UNKNOWN, "origin_unknown", "origin_unknown", 403,                              \
-      "the caller's country is not known")                                                         \
-    X(DECIDE_ORIGIN_FORBIDDEN, "origin_forbidden", "residency_denied", 403,                        \
-      "the tenant's policy admits no callers from this country")                                   \
-    X(DECIDE_INGRESS_FORBIDDEN, "ingress_forbidden", "residency_denied", 403,                      \
-      "the tenant's policy does not admit requests in this region")                                \
-    X(DECIDE_MODEL_NOT_FOUND, "model_not_found", "model_not_found", 404,                           \
-      "the tenant's policy has no such model")                                                     \
-    X(DECIDE_MODEL_FORBIDDEN, "model_forbidden", "model_forbidden", 403,                           \
-      "none of the caller's roles may use this model")                                             \
-    X(DECIDE_REMOTE_REFERENCE, "remote_reference", "remote_reference", 403,                        \
-      "the request points to a host outside the policy")                                           \
-    X(DECIDE_NO_LEGAL_PLACE, "no_legal_place", "residency_denied", 403,                            \
-      "no configured backend is a place where this request may be processed")                      \
-    X(DECIDE_NO_LEGAL_MODEL, "no_legal_model", "residency_denied", 403,                            \
+#define DECIDE_REASON_LIST(X)                                                 \
+    X(DECIDE_PERMITTED, "permitted", "", 200, "permitted")                    \
+    X(DECIDE_CHARTER_EXPIRED, "charter_expired", "residency_denied", 403,     \
+      "the charter is past its valid_until")                                  \
+    X(DECIDE_CLASS_UNKNOWN, "class_unknown", "residency_denied", 403,         \
+      "the tenant's policy has no such data class")                           \
+    X(DECIDE_ORIGIN_UNKNOWN, "origin_unknown", "origin_unknown", 403,         \
+      "the caller's country is not known")                                    \
+    X(DECIDE_ORIGIN_FORBIDDEN, "origin_forbidden", "residency_denied", 403,   \
+      "the tenant's policy admits no callers from this country")              \
+    X(DECIDE_INGRESS_FORBIDDEN, "ingress_forbidden", "residency_denied", 403, \
+      "the tenant's policy does not admit requests in this region")           \
+    X(DECIDE_MODEL_NOT_FOUND, "model_not_found", "model_not_found", 404,      \
+      "the tenant's policy has no such model")                                \
+    X(DECIDE_MODEL_FORBIDDEN, "model_forbidden", "model_forbidden", 403,      \
+      "none of the caller's roles may use this model")                        \
+    X(DECIDE_REMOTE_REFERENCE, "remote_reference", "remote_reference", 403,   \
+      "the request points to a host outside the policy")                      \
+    X(DECIDE_NO_LEGAL_PLACE, "no_legal_place", "residency_denied", 403,       \
+      "no configured backend is a place where this request may be processed") \
+    X(DECIDE_NO_LEGAL_MODEL, "no_legal_model", "residency_denied", 403,       \
       "no backend where this request may be processed has the model")
 
 #define DECIDE_ENUM_ROW(name, reason, code, status, words) name,
@@ -74,7 +74,7 @@ struct decide_facts {
     size_t role_count;
     struct decide_origin origin;
     uint32_t ingress_region;
-    uint32_t own_region;      /* of the deciding node: past renew_by only it is served */
+    uint32_t own_region; /* of the deciding node: past renew_by only it is served */
     int64_t now_ms;
 };
 
@@ -82,11 +82,11 @@ struct decision {
     enum decide_reason reason;
     uint32_t tenant;
     uint32_t class_index;
-    uint32_t alias;       /* index in the tenant, CHARTER_NONE when not found */
-    const char *role;     /* that opened the model, or NULL */
+    uint32_t alias;              /* index in the tenant, CHARTER_NONE when not found */
+    const char *role;            /* that opened the model, or NULL */
     struct decide_origin origin; /* as used: country assumed where the policy says how */
-    bool cross_region_ok; /* false past renew_by */
-    struct bits legal;    /* empty unless permitted */
+    bool cross_region_ok;        /* false past renew_by */
+    struct bits legal;           /* empty unless permitted */
 };
 
 struct policy; /* the charter compiled to interned sets */
@@ -108,8 +108,7 @@ const char *decide_why_not(const struct policy *p, const struct decide_facts *fa
                            const struct decision *decision, uint32_t backend);
 
 /* legal.digest of A1: over the names of the set in byte order, each followed by LF. */
-void decide_legal_digest(const struct charter *c, const struct bits *legal,
-                         uint8_t out[HASH_SIZE]);
+void decide_legal_digest(const struct charter *c, const struct bits *legal, uint8_t out[HASH_SIZE]);
 
 /* The pinned model of an alias that this backend serves, preferred first: index into
  * charter_backend.served, or CHARTER_NONE. */

@@ -24,8 +24,8 @@ MUST_USE enum err permit_mint_backend(struct arena *arena, const struct policy *
 /* For forwarding to a node of another region: some backend of the legal set must stand in
  * the node's region, and the decision must allow crossing regions. */
 MUST_USE enum err permit_mint_node(struct arena *arena, const struct policy *policy,
-                                   const struct decision *decision, uint32_t node,
-                                   uint64_t serial, struct permit **out);
+                                   const struct decision *decision, uint32_t node, uint64_t serial,
+                                   struct permit **out);
 /* For a probe: a backend of the node's own region, or a peer of the charter; carries no
  * caller's byte. */
 MUST_USE enum err permit_mint_probe(struct arena *arena, const struct charter *charter,

@@ -37,15 +37,15 @@ MUST_USE enum err admission_bind(struct admission *a, const struct admission_sha
                                  uint32_t *backend_ids, uint32_t *tenant_ids);
 
 /* X(enum, reason, code, status, words) */
-#define ADMISSION_REASON_LIST(X)                                                                   \
-    X(ADMISSION_OK, "admitted", "", 200, "admitted")                                               \
-    X(ADMISSION_TENANT_CONCURRENT, "tenant_concurrent", "rate_limited", 429,                       \
-      "the tenant has as many requests under way as its limit allows")                             \
-    X(ADMISSION_TENANT_RATE, "tenant_rate", "rate_limited", 429,                                   \
-      "the tenant has sent as many requests this minute as its limit allows")                      \
-    X(ADMISSION_QUEUE_FULL, "queue_full", "no_legal_capacity", 503,                                \
-      "every lawful backend is busy and the queue is full")                                        \
-    X(ADMISSION_QUEUE_TIMEOUT, "queue_timeout", "no_legal_capacity", 503,                          \
+#define ADMISSION_REASON_LIST(X)                                              \
+    X(ADMISSION_OK, "admitted", "", 200, "admitted")                          \
+    X(ADMISSION_TENANT_CONCURRENT, "tenant_concurrent", "rate_limited", 429,  \
+      "the tenant has as many requests under way as its limit allows")        \
+    X(ADMISSION_TENANT_RATE, "tenant_rate", "rate_limited", 429,              \
+      "the tenant has sent as many requests this minute as its limit allows") \
+    X(ADMISSION_QUEUE_FULL, "queue_full", "no_legal_capacity", 503,           \
+      "every lawful backend is busy and the queue is full")                   \
+    X(ADMISSION_QUEUE_TIMEOUT, "queue_timeout", "no_legal_capacity", 503,     \
       "every lawful backend stayed busy")
 #define ADMISSION_ENUM_ROW(name, reason, code, status, words) name,
 enum admission_reason { ADMISSION_REASON_LIST(ADMISSION_ENUM_ROW) ADMISSION_REASON_COUNT };

@@ -14,18 +14,17 @@
  * here takes "all backends": candidates are decision->legal and what it loses. */
 
 /* X(enum, reason, code, status, words) */
-#define CHOOSE_REASON_LIST(X)                                                                      \
-    X(CHOOSE_PICKED, "picked", "", 200, "picked")                                                  \
-    X(CHOOSE_MODEL_MISMATCH, "model_mismatch", "no_legal_capacity", 503,                           \
-      "every lawful backend that answers serves another version of the model")                     \
-    X(CHOOSE_EVIDENCE_LOW, "model_evidence_low", "no_legal_capacity", 503,                         \
-      "no lawful backend proves its model as strongly as the policy asks")                         \
-    X(CHOOSE_UNHEALTHY, "no_healthy_backend", "no_legal_capacity", 503,                            \
-      "no lawful backend is healthy")                                                              \
-    X(CHOOSE_NO_PEER, "no_live_peer", "no_legal_capacity", 503,                                    \
-      "the lawful backends stand in regions whose nodes do not answer")                            \
-    X(CHOOSE_EXHAUSTED, "all_tried", "no_legal_capacity", 503,                                     \
-      "every lawful backend was tried")                                                            \
+#define CHOOSE_REASON_LIST(X)                                                                    \
+    X(CHOOSE_PICKED, "picked", "", 200, "picked")                                                \
+    X(CHOOSE_MODEL_MISMATCH, "model_mismatch", "no_legal_capacity", 503,                         \
+      "every lawful backend that answers serves another version of the model")                   \
+    X(CHOOSE_EVIDENCE_LOW, "model_evidence_low", "no_legal_capacity", 503,                       \
+      "no lawful backend proves its model as strongly as the policy asks")                       \
+    X(CHOOSE_UNHEALTHY, "no_healthy_backend", "no_legal_capacity", 503,                          \
+      "no lawful backend is healthy")                                                            \
+    X(CHOOSE_NO_PEER, "no_live_peer", "no_legal_capacity", 503,                                  \
+      "the lawful backends stand in regions whose nodes do not answer")                          \
+    X(CHOOSE_EXHAUSTED, "all_tried", "no_legal_capacity", 503, "every lawful backend was tried") \
     X(CHOOSE_SATURATED, "saturated", "no_legal_capacity", 503, "every lawful backend is busy")
 #define CHOOSE_ENUM_ROW(name, reason, code, status, words) name,
 enum choose_reason { CHOOSE_REASON_LIST(CHOOSE_ENUM_ROW) CHOOSE_REASON_COUNT };
@@ -51,13 +50,13 @@ struct choose_facts {
     const struct charter *charter;
     const struct decision *decision;
     const struct health_view *view;
-    const struct choose_own *own; /* charter->backend_count */
-    const struct bits *tried;     /* backends already used by this request */
+    const struct choose_own *own;   /* charter->backend_count */
+    const struct bits *tried;       /* backends already used by this request */
     const struct bits *tried_nodes; /* peers already used */
     uint32_t own_node;
     uint32_t own_region;
-    bool own_region_only;         /* hop 1, or past renew_by */
-    uint64_t random;              /* ties, two-choices */
+    bool own_region_only; /* hop 1, or past renew_by */
+    uint64_t random;      /* ties, two-choices */
 };
 
 struct choice {

@@ -16,8 +16,8 @@
 
 struct issue {
     char file[256];
-    unsigned line;    /* 1-based; 0 when no line applies */
-    char path[192];   /* e.g. tenants."acme/de".origins[2]; empty when none applies */
+    unsigned line;  /* 1-based; 0 when no line applies */
+    char path[192]; /* e.g. tenants."acme/de".origins[2]; empty when none applies */
     char text[ISSUE_TEXT_MAX];
 };
 

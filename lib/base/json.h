@@ -13,8 +13,8 @@
  * scanner. Every text passes jscan first; getters are case-sensitive and typed.
  * Not for request bodies (jscan takes their fields without a tree). */
 
-struct json_doc;  /* owns the text and the tree */
-struct json;      /* one value inside a doc; lives as long as the doc */
+struct json_doc; /* owns the text and the tree */
+struct json;     /* one value inside a doc; lives as long as the doc */
 
 #define JSON_TEXT_MAX (16u << 20)
 
@@ -23,8 +23,8 @@ struct json;      /* one value inside a doc; lives as long as the doc */
 MUST_USE enum err json_parse(struct slice text, struct json_doc **out, const char **why);
 /* The same for files that people write: // and block comments and trailing commas
  * are allowed (JSON with comments); what is wrong goes into issues with file and line. */
-MUST_USE enum err json_parse_commented(struct slice text, const char *file,
-                                       struct issues *issues, struct json_doc **out);
+MUST_USE enum err json_parse_commented(struct slice text, const char *file, struct issues *issues,
+                                       struct json_doc **out);
 /* Strict, but faults go into issues with file and line (charter payloads). */
 MUST_USE enum err json_parse_file(struct slice text, const char *file, struct issues *issues,
                                   struct json_doc **out);

@@ -64,10 +64,9 @@ load64(const uint8_t *p)
 uint64_t
 map_hash(struct slice key)
 {
-    uint64_t v[4] = {sip_key.k0 ^ UINT64_C(0x736f6d6570736575),
-                     sip_key.k1 ^ UINT64_C(0x646f72616e646f6d),
-                     sip_key.k0 ^ UINT64_C(0x6c7967656e657261),
-                     sip_key.k1 ^ UINT64_C(0x7465646279746573)};
+    uint64_t v[4] = {
+        sip_key.k0 ^ UINT64_C(0x736f6d6570736575), sip_key.k1 ^ UINT64_C(0x646f72616e646f6d),
+        sip_key.k0 ^ UINT64_C(0x6c7967656e657261), sip_key.k1 ^ UINT64_C(0x7465646279746573)};
     uint64_t last = (uint64_t)key.len << 56;
     size_t i;
 

@@ -43,7 +43,7 @@ bool cert_spiffe_ok(struct slice id);
 /* Making certificates, for local meshes and tests. */
 struct cert_request {
     const char *common_name;
-    const char *spiffe;    /* URI SAN, or NULL */
+    const char *spiffe;     /* URI SAN, or NULL */
     const char *const *dns; /* NULL-terminated list, or NULL */
     const char *const *ips; /* NULL-terminated list of literals, or NULL */
     bool is_ca;

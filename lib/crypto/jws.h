@@ -37,8 +37,8 @@ MUST_USE enum err jws_verify(const struct jws *jws, const struct key *key);
 /* Appends header.payload.signature with header {"alg":..,"kid":thumbprint,"typ":typ}.
  * jws_header writes the encoded header once, for callers that sign often. */
 MUST_USE enum err jws_header(const struct key *key, const char *typ, struct text *out);
-MUST_USE enum err jws_sign(const struct key *key, struct slice encoded_header,
-                           struct slice payload, struct text *out);
+MUST_USE enum err jws_sign(const struct key *key, struct slice encoded_header, struct slice payload,
+                           struct text *out);
 
 /* A JWK set (RFC 7517 section 5). Refused whole: a duplicate kid, a key without kid
  * when there is more than one, a symmetric or private or weak or malformed key, more

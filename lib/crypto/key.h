@@ -12,17 +12,17 @@
 /* Asymmetric keys. A key knows its one algorithm: it is never taken from a message. */
 
 enum key_alg {
-    KEY_ES256,   /* ECDSA P-256 with SHA-256, raw r||s (RFC 7518 section 3.4) */
-    KEY_EDDSA,   /* Ed25519 (RFC 8037) */
-    KEY_RS256,   /* RSASSA-PKCS1-v1_5 with SHA-256: verifying only */
-    KEY_PS256,   /* RSASSA-PSS with SHA-256, salt 32: verifying only */
+    KEY_ES256, /* ECDSA P-256 with SHA-256, raw r||s (RFC 7518 section 3.4) */
+    KEY_EDDSA, /* Ed25519 (RFC 8037) */
+    KEY_RS256, /* RSASSA-PKCS1-v1_5 with SHA-256: verifying only */
+    KEY_PS256, /* RSASSA-PSS with SHA-256, salt 32: verifying only */
 };
 const char *key_alg_name(enum key_alg alg); /* "ES256", "EdDSA", "RS256", "PS256" */
 bool key_alg_parse(struct slice name, enum key_alg *out);
 
-#define KEY_SIGNATURE_MAX 1024  /* RSA-8192 */
-#define KEY_SIGN_SIZE 64        /* what our own two signing algorithms produce */
-#define KEY_THUMBPRINT_SIZE 43  /* base64url of SHA-256 (RFC 7638) */
+#define KEY_SIGNATURE_MAX 1024 /* RSA-8192 */
+#define KEY_SIGN_SIZE 64       /* what our own two signing algorithms produce */
+#define KEY_THUMBPRINT_SIZE 43 /* base64url of SHA-256 (RFC 7638) */
 #define KEY_RSA_BITS_MIN 2048
 #define KEY_RSA_BITS_MAX 8192
 
@@ -55,8 +55,7 @@ bool key_is_private(const struct key *key);
 const char *key_thumbprint(const struct key *key);
 
 /* Signs into exactly KEY_SIGN_SIZE bytes. ERR_FORBIDDEN with a public key. */
-MUST_USE enum err key_sign(const struct key *key, struct slice message,
-                           uint8_t out[KEY_SIGN_SIZE]);
+MUST_USE enum err key_sign(const struct key *key, struct slice message, uint8_t out[KEY_SIGN_SIZE]);
 /* ERR_OK only for a valid signature in its one allowed form; ERR_AUTH otherwise. */
 MUST_USE enum err key_verify(const struct key *key, struct slice message, struct slice signature);
 

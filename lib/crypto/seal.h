@@ -19,7 +19,6 @@ MUST_USE enum err seal_encrypt(const uint8_t key[SEAL_KEY_SIZE],
 /* ERR_AUTH when key, nonce, aad, bytes or tag do not belong together; out is wiped. */
 MUST_USE enum err seal_decrypt(const uint8_t key[SEAL_KEY_SIZE],
                                const uint8_t nonce[SEAL_NONCE_SIZE], struct slice aad,
-                               struct slice cipher, const uint8_t tag[SEAL_TAG_SIZE],
-                               uint8_t *out);
+                               struct slice cipher, const uint8_t tag[SEAL_TAG_SIZE], uint8_t *out);
 
 #endif

@@ -15,10 +15,10 @@
  * functions touch wire bytes; nothing is allocated. The same bytes in any slicing give
  * the same result. */
 
-#define H1_LINE_MAX 8192        /* start line without CRLF; a longer request line: 414 */
-#define H1_HEADERS_MAX 100      /* fields; more: 431 */
+#define H1_LINE_MAX 8192          /* start line without CRLF; a longer request line: 414 */
+#define H1_HEADERS_MAX 100        /* fields; more: 431 */
 #define H1_HEADER_BYTES_MAX 32768 /* all field lines with CRLF; more: 431 */
-#define H1_VALUE_MAX 16384      /* one value; longer: 431 */
+#define H1_VALUE_MAX 16384        /* one value; longer: 431 */
 #define H1_HEAD_MAX (H1_LINE_MAX + H1_HEADER_BYTES_MAX + 4)
 #define H1_METHOD_MAX 32
 #define H1_CHUNK_EXT_MAX 256
@@ -31,28 +31,28 @@ enum h1_method { H1_GET, H1_HEAD, H1_POST, H1_DELETE, H1_OPTIONS };
 
 /* Why a message is refused: one row feeds log, metric, and answer. For responses any
  * fault is a malformed answer of the backend (502). status is that of a request fault. */
-#define H1_FAULT_LIST(X)                                                                           \
-    X(H1_FAULT_NONE, 0, "none")                                                                    \
-    X(H1_FAULT_START_LINE, 400, "malformed start line")                                            \
-    X(H1_FAULT_URI_TOO_LONG, 414, "request line too long")                                         \
-    X(H1_FAULT_METHOD, 405, "method not allowed")                                                  \
-    X(H1_FAULT_VERSION, 400, "not HTTP/1.0 or HTTP/1.1")                                           \
-    X(H1_FAULT_TARGET, 400, "malformed request target")                                            \
-    X(H1_FAULT_BARE_LF, 400, "line without CR before LF")                                          \
-    X(H1_FAULT_FIELD, 400, "malformed header field")                                               \
-    X(H1_FAULT_FIELD_NAME, 400, "malformed header name")                                           \
-    X(H1_FAULT_FIELD_VALUE, 400, "malformed header value")                                         \
-    X(H1_FAULT_OBS_FOLD, 400, "folded header line")                                                \
-    X(H1_FAULT_TOO_LARGE, 431, "headers too large")                                                \
-    X(H1_FAULT_HOST, 400, "not exactly one valid Host")                                            \
-    X(H1_FAULT_CONTENT_LENGTH, 400, "malformed or repeated Content-Length")                        \
-    X(H1_FAULT_TRANSFER_ENCODING, 400, "Transfer-Encoding is not exactly chunked")                 \
-    X(H1_FAULT_BOTH_FRAMINGS, 400, "Content-Length and Transfer-Encoding together")                \
-    X(H1_FAULT_BODY_FORBIDDEN, 400, "a body on a method that takes none")                          \
-    X(H1_FAULT_CONNECTION, 400, "Connection names a field it must not")                            \
-    X(H1_FAULT_EXPECT, 417, "Expect is not 100-continue")                                          \
-    X(H1_FAULT_UPGRADE, 502, "the backend switched protocols")                                     \
-    X(H1_FAULT_CHUNK, 400, "malformed chunk")                                                      \
+#define H1_FAULT_LIST(X)                                                            \
+    X(H1_FAULT_NONE, 0, "none")                                                     \
+    X(H1_FAULT_START_LINE, 400, "malformed start line")                             \
+    X(H1_FAULT_URI_TOO_LONG, 414, "request line too long")                          \
+    X(H1_FAULT_METHOD, 405, "method not allowed")                                   \
+    X(H1_FAULT_VERSION, 400, "not HTTP/1.0 or HTTP/1.1")                            \
+    X(H1_FAULT_TARGET, 400, "malformed request target")                             \
+    X(H1_FAULT_BARE_LF, 400, "line without CR before LF")                           \
+    X(H1_FAULT_FIELD, 400, "malformed header field")                                \
+    X(H1_FAULT_FIELD_NAME, 400, "malformed header name")                            \
+    X(H1_FAULT_FIELD_VALUE, 400, "malformed header value")                          \
+    X(H1_FAULT_OBS_FOLD, 400, "folded header line")                                 \
+    X(H1_FAULT_TOO_LARGE, 431, "headers too large")                                 \
+    X(H1_FAULT_HOST, 400, "not exactly one valid Host")                             \
+    X(H1_FAULT_CONTENT_LENGTH, 400, "malformed or repeated Content-Length")         \
+    X(H1_FAULT_TRANSFER_ENCODING, 400, "Transfer-Encoding is not exactly chunked")  \
+    X(H1_FAULT_BOTH_FRAMINGS, 400, "Content-Length and Transfer-Encoding together") \
+    X(H1_FAULT_BODY_FORBIDDEN, 400, "a body on a method that takes none")           \
+    X(H1_FAULT_CONNECTION, 400, "Connection names a field it must not")             \
+    X(H1_FAULT_EXPECT, 417, "Expect is not 100-continue")                           \
+    X(H1_FAULT_UPGRADE, 502, "the backend switched protocols")                      \
+    X(H1_FAULT_CHUNK, 400, "malformed chunk")                                       \
     X(H1_FAULT_TRAILER, 400, "malformed or too many trailers")
 
 #define H1_FAULT_ENUM_ROW(name, status, text) name,
@@ -70,21 +70,21 @@ struct h1_field {
 
 enum h1_framing {
     H1_BODY_NONE,
-    H1_BODY_LENGTH,  /* content_length bytes */
+    H1_BODY_LENGTH, /* content_length bytes */
     H1_BODY_CHUNKED,
-    H1_BODY_TO_EOF,  /* responses only */
+    H1_BODY_TO_EOF, /* responses only */
 };
 
 /* A parsed head. Slices point into the buffer the head was parsed from. */
 struct h1_head {
-    enum h1_method method;   /* requests */
-    struct slice target;     /* requests: as received */
-    struct slice path;       /* requests: origin-form path as received, without query ("*" never) */
-    struct slice query;      /* requests: behind '?', or p == NULL */
-    struct slice authority;  /* requests: Host value, equal to an absolute form's authority */
-    int status;              /* responses: 100-599 */
+    enum h1_method method;  /* requests */
+    struct slice target;    /* requests: as received */
+    struct slice path;      /* requests: origin-form path as received, without query ("*" never) */
+    struct slice query;     /* requests: behind '?', or p == NULL */
+    struct slice authority; /* requests: Host value, equal to an absolute form's authority */
+    int status;             /* responses: 100-599 */
     bool is_1_0;
-    bool keep_alive;         /* what the sender's version and Connection say */
+    bool keep_alive; /* what the sender's version and Connection say */
     bool expect_continue;
     enum h1_framing framing;
     uint64_t content_length;
@@ -124,14 +124,14 @@ size_t h1_field_count(const struct h1_head *head, struct slice name);
 /* Incremental body reader for the framings above. */
 struct h1_body {
     enum h1_framing framing;
-    uint64_t left;        /* LENGTH: bytes to come; CHUNKED: bytes left in this chunk */
+    uint64_t left; /* LENGTH: bytes to come; CHUNKED: bytes left in this chunk */
     uint32_t state;
-    uint32_t line_bytes;  /* bytes of the current size, extension or trailer line */
+    uint32_t line_bytes; /* bytes of the current size, extension or trailer line */
     uint32_t trailer_bytes;
     uint32_t trailer_count;
     uint32_t trailer_match; /* forbidden trailer names that this one still may be */
-    uint64_t size;        /* chunk size under construction */
-    uint32_t digits;      /* of the size; then bytes of an extension's name or value */
+    uint64_t size;          /* chunk size under construction */
+    uint32_t digits;        /* of the size; then bytes of an extension's name or value */
     enum h1_fault fault;
     bool done;
 };

@@ -27,11 +27,11 @@ MUST_USE enum err tls_server_new(const struct tls_server_opts *opts, struct tls 
 struct tls_client_opts {
     struct slice cert_pem; /* empty: no client certificate */
     struct slice key_pem;
-    struct slice ca_pem; /* empty: the public key is pinned instead */
+    struct slice ca_pem;        /* empty: the public key is pinned instead */
     const uint8_t *spki_sha256; /* 32 bytes or NULL; checked in addition when both are given */
-    const char *host;    /* SNI and, with ca_pem, the name (DNS or IP) that must be certified; or
-                            NULL with check_host false */
-    bool check_host;     /* false: the caller checks the identity (SPIFFE) itself */
+    const char *host; /* SNI and, with ca_pem, the name (DNS or IP) that must be certified; or
+                         NULL with check_host false */
+    bool check_host;  /* false: the caller checks the identity (SPIFFE) itself */
     bool mesh;
 };
 MUST_USE enum err tls_client_new(const struct tls_client_opts *opts, struct tls **out,

@@ -20,22 +20,22 @@
 #define IDENTITY_API_KEY_MAX 128
 
 /* X(enum, reason, words): all of them are answered with `unauthenticated` 401. */
-#define IDENTITY_REASON_LIST(X)                                                                    \
-    X(IDENTITY_OK, "ok", "authenticated")                                                          \
-    X(IDENTITY_MISSING, "credential_missing", "no credential was given")                           \
-    X(IDENTITY_MALFORMED, "credential_malformed", "the credential is malformed")                   \
-    X(IDENTITY_ISSUER, "issuer_unknown", "the token's issuer is not known here")                   \
-    X(IDENTITY_KEY, "key_unknown", "the token's key is not known")                                 \
-    X(IDENTITY_SIGNATURE, "signature_invalid", "the token's signature does not verify")            \
-    X(IDENTITY_AUDIENCE, "audience_wrong", "the token is meant for another audience")              \
-    X(IDENTITY_EXPIRED, "token_expired", "the token is outside its time of validity")              \
-    X(IDENTITY_LIFETIME, "lifetime_too_long", "the token lives longer than its issuer may grant")  \
-    X(IDENTITY_CLAIMS, "claims_invalid", "a claim is missing or malformed")                        \
-    X(IDENTITY_TENANT, "tenant_unknown", "the tenant is not in the charter")                       \
-    X(IDENTITY_SPEAKS_NOT, "speaks_for_another", "the issuer may not speak for this tenant")       \
-    X(IDENTITY_CERT, "certificate_unknown", "the client certificate belongs to no tenant")         \
-    X(IDENTITY_BINDING, "binding_wrong", "the token is bound to another certificate")              \
-    X(IDENTITY_API_KEY, "api_key_unknown", "the API key is not known")                             \
+#define IDENTITY_REASON_LIST(X)                                                                   \
+    X(IDENTITY_OK, "ok", "authenticated")                                                         \
+    X(IDENTITY_MISSING, "credential_missing", "no credential was given")                          \
+    X(IDENTITY_MALFORMED, "credential_malformed", "the credential is malformed")                  \
+    X(IDENTITY_ISSUER, "issuer_unknown", "the token's issuer is not known here")                  \
+    X(IDENTITY_KEY, "key_unknown", "the token's key is not known")                                \
+    X(IDENTITY_SIGNATURE, "signature_invalid", "the token's signature does not verify")           \
+    X(IDENTITY_AUDIENCE, "audience_wrong", "the token is meant for another audience")             \
+    X(IDENTITY_EXPIRED, "token_expired", "the token is outside its time of validity")             \
+    X(IDENTITY_LIFETIME, "lifetime_too_long", "the token lives longer than its issuer may grant") \
+    X(IDENTITY_CLAIMS, "claims_invalid", "a claim is missing or malformed")                       \
+    X(IDENTITY_TENANT, "tenant_unknown", "the tenant is not in the charter")                      \
+    X(IDENTITY_SPEAKS_NOT, "speaks_for_another", "the issuer may not speak for this tenant")      \
+    X(IDENTITY_CERT, "certificate_unknown", "the client certificate belongs to no tenant")        \
+    X(IDENTITY_BINDING, "binding_wrong", "the token is bound to another certificate")             \
+    X(IDENTITY_API_KEY, "api_key_unknown", "the API key is not known")                            \
     X(IDENTITY_METHOD, "method_not_allowed", "the tenant requires another way to authenticate")
 #define IDENTITY_ENUM_ROW(name, reason, words) name,
 enum identity_reason { IDENTITY_REASON_LIST(IDENTITY_ENUM_ROW) IDENTITY_REASON_COUNT };
@@ -60,7 +60,7 @@ struct identity_keys_opts {
     const char *const *jwks_files; /* paths, for faults; read by the caller into: */
     const struct slice *jwks_texts;
     size_t issuer_count;
-    const char *api_keys_file; /* path for faults, or NULL */
+    const char *api_keys_file;  /* path for faults, or NULL */
     struct slice api_keys_text; /* {"v":1,"keys":[{"id","salt","sha256","created","not_after"?}]} */
 };
 MUST_USE enum err identity_keys_load(const struct identity_keys_opts *opts, struct issues *issues,
@@ -77,10 +77,10 @@ void identity_cache_free(struct identity_cache **c);
 void identity_cache_clear(struct identity_cache *c);
 
 struct identity_facts {
-    struct slice authorization; /* the field's value; p == NULL when absent */
-    struct slice api_key;       /* X-Api-Key / api-key value; p == NULL when absent */
-    size_t authorization_count; /* how many such fields: more than one is malformed */
-    const struct cert_facts *cert; /* of a verified client certificate, or NULL */
+    struct slice authorization;        /* the field's value; p == NULL when absent */
+    struct slice api_key;              /* X-Api-Key / api-key value; p == NULL when absent */
+    size_t authorization_count;        /* how many such fields: more than one is malformed */
+    const struct cert_facts *cert;     /* of a verified client certificate, or NULL */
     const uint8_t (*chain)[HASH_SIZE]; /* SHA-256 of the verified chain, leaf first */
     size_t chain_count;
     int64_t now_ms;
