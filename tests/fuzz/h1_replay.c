@@ -18,8 +18,8 @@ static const char *const seeds[] = {
     "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "\r\nHEAD /a/../%2e?b=c HTTP/1.0\r\nHost: a:80\r\nConnection: keep-alive\r\n\r\n",
     "POST http://a/b?c HTTP/1.1\r\nHost: A\r\nContent-Length: 5\r\n\r\nhello",
-    "POST /v1/chat HTTP/1.1\r\nHost: [::1]:8\r\nTransfer-Encoding: chunked\r\n"
-    "Connection: close, X-A\r\nX-A: \tb \r\n\r\n5;a=\"b c\"\r\nhello\r\n0\r\nT: u\r\n\r\n",
+    ("POST /v1/chat HTTP/1.1\r\nHost: [::1]:8\r\nTransfer-Encoding: chunked\r\n"
+     "Connection: close, X-A\r\nX-A: \tb \r\n\r\n5;a=\"b c\"\r\nhello\r\n0\r\nT: u\r\n\r\n"),
     "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
     "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
     "OPTIONS / HTTP/1.1\r\nHost: a\r\nAccept: */*\r\nX-Empty:\r\n\r\n",
