@@ -214,7 +214,7 @@ record(struct txn *t, struct record_a1 *a1)
     t->entry->owner = t;
     t->entry->done = on_recorded;
     t->recording = true;
-    ledger_submit(t->worker->shared->ledger, t->entry);
+    worker_submit(t->worker, t->entry);
     return ERR_OK;
 }
 
@@ -431,5 +431,5 @@ attest_complete(struct txn *t, enum record_end end)
     entry->done = on_completed;
     t->closing = NULL;
     t->reserved = false; /* the A2's arrival gives the room back */
-    ledger_submit(t->worker->shared->ledger, entry);
+    worker_submit(t->worker, entry);
 }

@@ -499,8 +499,10 @@ barrier(struct node *n, bool workers_gone)
               (long long)n->counted_ms, (long long)clock_wall_ms(), (long long)clock_wall_ms());
     if (ledger_control(n->shared.ledger, text_slice(&t), true) != ERR_OK)
         log_event(LOG_ERROR, "ledger.stop", "problem=\"the last records may be missing\"");
-    for (unsigned i = 0; workers_gone && i < n->shared.worker_count; i++)
+    for (unsigned i = 0; workers_gone && i < n->shared.worker_count; i++) {
         ledger_collect(n->shared.ledger, i);
+        worker_hand_over(&n->shared.workers[i]);
+    }
 }
 
 static void

@@ -32,6 +32,29 @@ worker_entry_return(struct worker *w, struct ledger_entry *entry)
 }
 
 void
+worker_submit(struct worker *w, struct ledger_entry *entry)
+{
+    entry->next = w->gathered;
+    w->gathered = entry;
+}
+
+void
+worker_hand_over(struct worker *w)
+{
+    struct ledger_entry *newest = w->gathered;
+
+    w->gathered = NULL;
+    if (newest != NULL)
+        ledger_submit_list(w->shared->ledger, newest);
+}
+
+static void
+on_turn_end(void *context)
+{
+    worker_hand_over(context);
+}
+
+void
 worker_wake(struct worker *w)
 {
     loop_wake(w->loop);
@@ -198,6 +221,7 @@ worker_start(struct worker *w, struct shared *shared, unsigned index)
     e = make(w);
     if (e == ERR_OK) {
         loop_on_wake(w->loop, on_wake, w);
+        loop_on_turn_end(w->loop, on_turn_end, w);
         if (pthread_create(&w->thread, NULL, run, w) != 0)
             e = ERR_NOMEM;
     }
@@ -212,12 +236,14 @@ worker_join(struct worker *w)
     (void)pthread_join(w->thread, NULL);
     /* Records that were on their way when the loop stopped. */
     ledger_collect(w->shared->ledger, w->index);
+    worker_hand_over(w);
 }
 
 void
 worker_free(struct worker *w)
 {
     ledger_collect(w->shared->ledger, w->index);
+    worker_hand_over(w);
     take_grants(w); /* slots that came after the loop had stopped */
     drop(w);
 }

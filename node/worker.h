@@ -61,6 +61,7 @@ struct worker {
     struct choose_own *own; /* scratch for choose, BITS_COUNT_MAX */
     struct client *clients; /* list of open ones */
     struct ledger_entry *free_entries;
+    struct ledger_entry *gathered; /* records of this turn, newest first */
     struct txn *free_txns;
     size_t txn_count;
     pthread_mutex_t grant_lock; /* of grants */
@@ -80,6 +81,11 @@ void worker_wake(struct worker *w);
 /* A record on its way to the ledger, from this worker's own list; NULL without memory. */
 struct ledger_entry *worker_entry(struct worker *w);
 void worker_entry_return(struct worker *w, struct ledger_entry *entry);
+/* Takes a record for the ledger; handed over at the end of the turn with all others of it,
+ * so that they share one write and one sync. */
+void worker_submit(struct worker *w, struct ledger_entry *entry);
+/* The hand-over; outside of turns (when the node stops) called by hand. */
+void worker_hand_over(struct worker *w);
 /* From any thread: the transaction got its slot. */
 void worker_grant(struct worker *w, struct txn *t);
 

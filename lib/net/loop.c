@@ -34,6 +34,8 @@ struct loop {
     struct mono now; /* ns == 0: not read in this turn yet */
     loop_fn wake_fn;
     void *wake_context;
+    loop_fn turn_end_fn;
+    void *turn_end_context;
     struct signal_hook signals[LOOP_SIGNALS_MAX];
     size_t signal_count;
     struct loop_flush flushes; /* ring head */
@@ -163,6 +165,8 @@ loop_run(struct loop *loop)
             return;
         call_all(&loop->flushes);
         bury_all(loop);
+        if (loop->turn_end_fn != NULL)
+            loop->turn_end_fn(loop->turn_end_context);
     }
 }
 
@@ -196,6 +200,13 @@ loop_on_wake(struct loop *loop, loop_fn fn, void *context)
 {
     loop->wake_fn = fn;
     loop->wake_context = context;
+}
+
+void
+loop_on_turn_end(struct loop *loop, loop_fn fn, void *context)
+{
+    loop->turn_end_fn = fn;
+    loop->turn_end_context = context;
 }
 
 static void

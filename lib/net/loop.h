@@ -27,6 +27,9 @@ typedef void (*loop_fn)(void *context);
 void loop_on_wake(struct loop *loop, loop_fn fn, void *context);
 /* Called on the loop's thread when the process gets the signal. At most 8. */
 MUST_USE enum err loop_on_signal(struct loop *loop, int signal_number, loop_fn fn, void *context);
+/* Called at the end of each turn, after everything else in it: for what is gathered in a
+ * turn and handed over once. */
+void loop_on_turn_end(struct loop *loop, loop_fn fn, void *context);
 /* fn(context) after the callbacks of this turn; for objects that end in a callback. */
 void loop_bury(struct loop *loop, loop_fn fn, void *context);
 

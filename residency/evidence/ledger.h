@@ -87,6 +87,9 @@ MUST_USE enum err ledger_shard(struct ledger *l, struct slice tenant, int64_t wa
 
 /* Hands an entry over; never blocks, never fails: its result comes with done(). */
 void ledger_submit(struct ledger *l, struct ledger_entry *entry);
+/* The same for a list linked through next, newest first: what one turn of a worker brought is
+ * one hand-over and wakes the commit thread once. */
+void ledger_submit_list(struct ledger *l, struct ledger_entry *newest);
 /* Calls done() of each completed entry of this worker, on the caller's thread. */
 void ledger_collect(struct ledger *l, unsigned worker);
 /* Appends a control record (JCS text, at most WAL_PAYLOAD_MAX), from any thread; waits

@@ -32,14 +32,14 @@ reversed(struct ledger_entry *newest)
 }
 
 void
-ledger_push(struct ledger *l, struct ledger_entry *entry)
+ledger_push(struct ledger *l, struct ledger_entry *newest, struct ledger_entry *oldest)
 {
     struct ledger_entry *head = atomic_load_explicit(&l->submitted, memory_order_relaxed);
     uint64_t one = 1;
 
     do {
-        entry->next = head;
-    } while (!atomic_compare_exchange_weak(&l->submitted, &head, entry));
+        oldest->next = head;
+    } while (!atomic_compare_exchange_weak(&l->submitted, &head, newest));
     /* Both sides are sequentially consistent: either the commit thread sees the entry
      * before it sleeps, or this sees that it sleeps. */
     if (atomic_load(&l->asleep) && atomic_exchange(&l->asleep, false)) {

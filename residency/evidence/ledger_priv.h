@@ -109,7 +109,7 @@ struct ledger {
 };
 
 /* Pushes without looking at anything: from any thread. */
-void ledger_push(struct ledger *l, struct ledger_entry *entry);
+void ledger_push(struct ledger *l, struct ledger_entry *newest, struct ledger_entry *oldest);
 /* Takes room out of what is neither used nor promised. */
 MUST_USE bool ledger_promise(struct ledger *l, uint64_t bytes);
 /* A promised item, or ERR_FULL, ERR_NOMEM, ERR_TOOBIG. Gives. */
