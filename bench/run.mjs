@@ -43,7 +43,8 @@ function start(name, command, argv, options = {}) {
 }
 
 function stopAll() {
-  for (const child of children) if (child.exitCode === null) child.kill('SIGKILL');
+  // nginx ends its workers itself, if it is let.
+  for (const child of children) if (child.exitCode === null) child.kill(child.label === 'nginx' ? 'SIGTERM' : 'SIGKILL');
   if (!args.keep) rmSync(dir, { recursive: true, force: true });
 }
 process.on('exit', stopAll);
