@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "node/dispatch.h"
 #include "node/journey.h"
 #include "node/relay.h"
 
@@ -278,7 +279,7 @@ on_recorded(struct ledger_entry *entry)
         t->refusal = REFUSAL_LEDGER_UNAVAILABLE;
         t->refusal_words = "the evidence can't be written now";
         metrics_add(&t->worker->shared->metrics.unrecorded[t->refusal]);
-        journey_release_target(t, BREAKER_ABORT, 0);
+        dispatch_release(t, BREAKER_ABORT, 0);
         if (t->state != TXN_REFUSE)
             txn_move(t, TXN_REFUSE);
         attest_refused(t);
@@ -303,7 +304,7 @@ on_recorded(struct ledger_entry *entry)
         attest_outcome(t, "client_abort", 0);
         journey_finish(t, RECORD_CLIENT_ABORT);
     } else if (t->upstream_lost) {
-        journey_attempt_failed(t, "eof", 0, BREAKER_ABORT, 0);
+        dispatch_failed(t, "eof", 0, BREAKER_ABORT, 0);
     } else {
         relay_send(t);
     }

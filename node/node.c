@@ -7,6 +7,7 @@
 #include "node/admin.h"
 #include "node/command.h"
 #include "node/control.h"
+#include "node/reload.h"
 #include "node/weather.h"
 
 #include <inttypes.h>
@@ -40,178 +41,16 @@ struct node {
     struct mono stop_since;
     uint64_t stop_within_ms;
     _Atomic bool draining; /* announced: adverts and readiness say so */
-    /* A reload is prepared by its own thread, so that probes go on; committed here. */
-    pthread_t reload_thread;
-    bool reloading;
-    bool reload_again;
-    struct snapshot *prepared; /* written by the reload thread before it says done */
-    struct issues *reload_issues;
-    _Atomic bool reload_done;
+    struct reload reload;
 };
 
 static void
-log_issues(const struct issues *issues, const char *event)
-{
-    for (size_t i = 0; i < issues->count; i++) {
-        const struct issue *it = &issues->items[i];
-
-        log_event(LOG_ERROR, event, "file=%s line=%u path=\"%s\" problem=\"%s\"", it->file,
-                  it->line, it->path, it->text);
-    }
-}
-
-/* ---- reload ------------------------------------------------------------------------- */
-
-/* What can't change under a running process. */
-static void
-check_fixed(const struct config *now, const struct config *next, struct issues *issues)
-{
-    const struct {
-        const char *key, *a, *b;
-    } fixed[] = {
-        {"mesh", now->mesh, next->mesh},
-        {"node", now->node, next->node},
-        {"listeners.public.address", now->public_address, next->public_address},
-        {"listeners.mesh.address", now->mesh_address, next->mesh_address},
-        {"listeners.admin.address", now->admin_address, next->admin_address},
-        {"ledger.dir", now->ledger_dir, next->ledger_dir},
-        {"ledger.durability", now->ledger_durability, next->ledger_durability},
-        {"subjects_dir", now->subjects_dir, next->subjects_dir},
-        {"state_dir", now->state_dir, next->state_dir},
-    };
-
-    for (size_t i = 0; i < ARRAY_COUNT(fixed); i++)
-        if (strcmp(fixed[i].a, fixed[i].b) != 0)
-            issues_add(issues, next->file, 0, fixed[i].key, "changes only with a restart");
-    if (now->workers != next->workers)
-        issues_add(issues, next->file, 0, "workers", "changes only with a restart");
-}
-
-static void *
-prepare(void *context)
-{
-    struct node *n = context;
-    struct snapshot *s = NULL;
-
-    if (snapshot_load(n->config_path, clock_wall_ms(), n->reload_issues, &s) == ERR_OK) {
-        check_fixed(n->shared.current->config, s->config, n->reload_issues);
-        (void)snapshot_seen_ok(s, n->reload_issues);
-        if (issues_any(n->reload_issues))
-            snapshot_unref(&s);
-    }
-    n->prepared = s;
-    atomic_store(&n->reload_done, true);
-    loop_wake(n->loop);
-    return NULL;
-}
-
-static void
-reload_start(void *context)
+on_hup(void *context)
 {
     struct node *n = context;
 
-    if (n->stop != STOP_NO)
-        return;
-    if (n->reloading) {
-        n->reload_again = true;
-        return;
-    }
-    n->reload_issues = issues_new();
-    atomic_store(&n->reload_done, false);
-    if (n->reload_issues == NULL || pthread_create(&n->reload_thread, NULL, prepare, n) != 0) {
-        issues_free(&n->reload_issues);
-        log_event(LOG_ERROR, "reload.failed", "problem=\"out of memory\"");
-        return;
-    }
-    n->reloading = true;
-}
-
-static enum err
-ensure_tenants(struct subject_store *subjects, const struct charter *c)
-{
-    enum err e = ERR_OK;
-
-    for (size_t i = 0; i < c->tenant_count && e == ERR_OK; i++)
-        e = subject_tenant_ensure(subjects, slice_str(c->tenants[i].name));
-    return e;
-}
-
-/* The last steps that can fail, then the swap that can't. */
-static enum err
-reload_commit(struct node *n, struct snapshot *s)
-{
-    struct shared *shared = &n->shared;
-    struct health_view *view = NULL;
-    struct weather *weather = NULL;
-    struct snapshot *old;
-    struct health_view *old_view;
-    enum err e = ensure_tenants(shared->subjects, s->charter);
-
-    if (e == ERR_OK)
-        e = weather_first_view(s->charter, shared->view, &view);
-    if (e == ERR_OK)
-        e = snapshot_bind(s, shared->admission);
-    if (e == ERR_OK)
-        e = snapshot_seen_keep(s);
-    if (e == ERR_OK)
-        e = control_snapshot(shared->ledger, s, clock_wall_ms());
-    if (e == ERR_OK)
-        e = weather_start(n->loop, shared, s, &n->draining, &weather);
-    if (e != ERR_OK) {
-        health_view_unref(&view);
-        return e;
-    }
-    weather_stop(&n->weather);
-    n->weather = weather;
-    (void)pthread_mutex_lock(&shared->lock);
-    old = shared->current;
-    old_view = shared->view;
-    s->generation = old->generation + 1;
-    view->serial = atomic_load(&shared->view_serial) + 1;
-    shared->current = s;
-    shared->view = view;
-    atomic_store(&shared->view_serial, view->serial);
-    atomic_store(&shared->generation, s->generation);
-    (void)pthread_mutex_unlock(&shared->lock);
-    for (unsigned i = 0; i < shared->worker_count; i++)
-        worker_wake(&shared->workers[i]);
-    snapshot_unref(&old);
-    health_view_unref(&old_view);
-    return ERR_OK;
-}
-
-static void
-reload_finish(struct node *n)
-{
-    struct snapshot *s;
-    enum err e = ERR_BADMSG;
-
-    (void)pthread_join(n->reload_thread, NULL);
-    n->reloading = false;
-    s = n->prepared;
-    n->prepared = NULL;
-    if (s != NULL) {
-        uint64_t version = s->charter->version;
-
-        e = n->stop == STOP_NO ? reload_commit(n, s) : ERR_CLOSED;
-        if (e == ERR_OK) {
-            metrics_add(&n->shared.metrics.reloads);
-            log_event(LOG_INFO, "reload.done", "charter=%" PRIu64, version);
-        } else {
-            snapshot_unref(&s);
-        }
-    }
-    if (e != ERR_OK) {
-        metrics_add(&n->shared.metrics.reloads_failed);
-        log_issues(n->reload_issues, "reload.problem");
-        log_event(LOG_ERROR, "reload.failed", "reason=\"%s\" effect=\"nothing changed\"",
-                  err_text(e));
-    }
-    issues_free(&n->reload_issues);
-    if (n->reload_again) {
-        n->reload_again = false;
-        reload_start(n);
-    }
+    if (n->stop == STOP_NO)
+        reload_start(&n->reload);
 }
 
 static void
@@ -219,8 +58,7 @@ on_wake(void *context)
 {
     struct node *n = context;
 
-    if (n->reloading && atomic_load(&n->reload_done))
-        reload_finish(n);
+    reload_finish(&n->reload, n->stop == STOP_NO);
 }
 
 /* ---- stop --------------------------------------------------------------------------- */
@@ -343,7 +181,7 @@ open_evidence(struct node *n)
     if (e == ERR_OK)
         e = subject_store_open(c->subjects_dir, &s->subjects, &subject_why);
     if (e == ERR_OK)
-        e = ensure_tenants(s->subjects, charter);
+        e = snapshot_tenants_ensure(s->current, s->subjects);
     if (e != ERR_OK) {
         log_event(LOG_ERROR, "subjects.failed", "dir=%s reason=\"%s\" detail=\"%s\"",
                   c->subjects_dir, err_text(e), subject_why);
@@ -415,13 +253,18 @@ start_services(struct node *n)
     if (e == ERR_OK)
         e = loop_on_signal(n->loop, SIGINT, on_term, n);
     if (e == ERR_OK)
-        e = loop_on_signal(n->loop, SIGHUP, reload_start, n);
+        e = loop_on_signal(n->loop, SIGHUP, on_hup, n);
     if (e == ERR_OK)
         e = timer_new(n->loop, on_tick, n, &n->tick);
     if (e == ERR_OK)
         e = timer_new(n->loop, on_drain_tick, n, &n->drain_tick);
     if (e != ERR_OK)
         return e;
+    n->reload = (struct reload){.config_path = n->config_path,
+                                .loop = n->loop,
+                                .shared = &n->shared,
+                                .draining = &n->draining,
+                                .weather = &n->weather};
     loop_on_wake(n->loop, on_wake, n);
     n->counted_ms = clock_wall_ms();
     timer_set(n->tick, NODE_TICK_MS);
@@ -452,6 +295,7 @@ load_first(struct node *n)
         e = weather_first_view(s->current->charter, NULL, &s->view);
     if (e != ERR_OK)
         return e;
+    snapshot_apply_limits(s->current, s->admission);
     s->current->generation = 1;
     atomic_store(&s->generation, 1);
     s->view->serial = 1;
@@ -487,19 +331,11 @@ harden(void)
 /* ---- end ---------------------------------------------------------------------------- */
 
 static void
-barrier(struct node *n, bool workers_gone)
+collect_records(struct node *n)
 {
-    char json[128];
-    struct text t;
-
-    /* Everything submitted before it is durable, or failed, once this is. */
-    text_init(&t, json, sizeof(json));
-    text_addf(&t,
-              "{\"counts\":{},\"from\":%lld,\"kind\":\"refusals\",\"t\":%lld,\"to\":%lld,\"v\":1}",
-              (long long)n->counted_ms, (long long)clock_wall_ms(), (long long)clock_wall_ms());
-    if (ledger_control(n->shared.ledger, text_slice(&t), true) != ERR_OK)
+    if (ledger_drain(n->shared.ledger) != ERR_OK)
         log_event(LOG_ERROR, "ledger.stop", "problem=\"the last records may be missing\"");
-    for (unsigned i = 0; workers_gone && i < n->shared.worker_count; i++) {
+    for (unsigned i = 0; i < n->shared.worker_count; i++) {
         ledger_collect(n->shared.ledger, i);
         worker_hand_over(&n->shared.workers[i]);
     }
@@ -519,13 +355,10 @@ stop_all(struct node *n)
     for (unsigned i = 0; i < s->worker_count; i++)
         if (s->workers[i].loop != NULL)
             worker_join(&s->workers[i]);
-    if (n->reloading)
-        (void)pthread_join(n->reload_thread, NULL);
-    snapshot_unref(&n->prepared);
-    issues_free(&n->reload_issues);
+    reload_stop(&n->reload);
     /* A collected A1 may lead to its A2: twice round, then nothing is on its way. */
-    barrier(n, true);
-    barrier(n, true);
+    collect_records(n);
+    collect_records(n);
     control_refusals(s->ledger, &s->metrics, n->counted_ms, clock_wall_ms());
 }
 

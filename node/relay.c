@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "node/answer_facts.h"
 #include "node/attest.h"
+#include "node/dispatch.h"
 #include "node/journey.h"
 
 #define REQUEST_HEAD_MAX 8192
@@ -136,7 +137,7 @@ relay_send(struct txn *t)
         e = e == ERR_OK ? conn_write(conn, o.after) : e;
     }
     if (e != ERR_OK) {
-        journey_attempt_failed(t, "eof", 0, BREAKER_ABORT, 0);
+        dispatch_failed(t, "eof", 0, BREAKER_ABORT, 0);
         return;
     }
     t->sent_any = true;
@@ -202,11 +203,11 @@ fail_status(struct txn *t, int status, uint32_t after)
     bool load = status == 429 || status == 503 || after > 0;
 
     t->status = status;
-    journey_attempt_failed(t,
-                           status == 429   ? "status_429"
-                           : status == 503 ? "status_503"
-                                           : "status_5xx",
-                           status, load ? BREAKER_LOAD : BREAKER_FAIL, after);
+    dispatch_failed(t,
+                    status == 429   ? "status_429"
+                    : status == 503 ? "status_503"
+                                    : "status_5xx",
+                    status, load ? BREAKER_LOAD : BREAKER_FAIL, after);
 }
 
 /* True: the answer is one to relay. */
@@ -218,13 +219,13 @@ judge_head(struct txn *t, const struct h1_head *head)
 
     if (t->choice.is_node) {
         if (!peer_answer_ok(t, head, &denied)) {
-            journey_attempt_failed(t, "malformed", head->status, BREAKER_FAIL, 0);
+            dispatch_failed(t, "malformed", head->status, BREAKER_FAIL, 0);
             return false;
         }
         if (denied) {
             /* Its law or its capacity says no: no health outcome, the next target in L. */
             t->peer_value = t->peer_a1 = SLICE_NONE;
-            journey_attempt_failed(t, "refused", head->status, BREAKER_ABORT, 0);
+            dispatch_failed(t, "refused", head->status, BREAKER_ABORT, 0);
             return false;
         }
     }
@@ -233,7 +234,7 @@ judge_head(struct txn *t, const struct h1_head *head)
         return false;
     }
     if (head->status < 200 || head->status >= 600 || (head->status >= 300 && head->status < 400)) {
-        journey_attempt_failed(t, "malformed", head->status, BREAKER_FAIL, 0);
+        dispatch_failed(t, "malformed", head->status, BREAKER_FAIL, 0);
         return false;
     }
     return true;
@@ -265,7 +266,7 @@ read_head(struct txn *t)
         if (e == ERR_AGAIN)
             return STEP_WAIT;
         if (e != ERR_OK) {
-            journey_attempt_failed(t, "malformed", 0, BREAKER_FAIL, 0);
+            dispatch_failed(t, "malformed", 0, BREAKER_FAIL, 0);
             return STEP_OVER;
         }
         if (head.status >= 200)
@@ -414,7 +415,7 @@ fail(struct txn *t, const char *outcome, enum breaker_outcome health, enum recor
     if (t->committed)
         cut_answer(t, outcome, end);
     else
-        journey_attempt_failed(t, outcome, t->status, health, 0);
+        dispatch_failed(t, outcome, t->status, health, 0);
 }
 
 /* True: the attempt goes on. */

@@ -9,6 +9,7 @@
 #include "node/config.h"
 #include "residency/decide.h"
 #include "residency/evidence/record.h"
+#include "residency/evidence/subject.h"
 #include "residency/geo/geo.h"
 #include "residency/identity/identity.h"
 #include "routing/admission.h"
@@ -42,6 +43,9 @@ struct snapshot {
     char **authorizations;        /* charter->backend_count; owned texts, or NULL */
     uint32_t *backend_ids;        /* in the admission object; NULL until bound */
     uint32_t *tenant_ids;
+    struct admission_shape limits; /* into the two arrays below */
+    const char **limit_names;
+    uint32_t *limit_numbers;
     struct address redis[CONFIG_REDIS_MAX]; /* config->redis_count */
     struct tls *redis_tls[CONFIG_REDIS_MAX];
     char redis_hosts[CONFIG_REDIS_MAX][254];
@@ -58,8 +62,12 @@ struct snapshot {
 /* Loads and checks everything that the config names. Every fault is in issues. */
 MUST_USE enum err snapshot_load(const char *config_path, int64_t now_ms, struct issues *issues,
                                 struct snapshot **out);
-/* The numbers under which the node counts this charter's backends and tenants. */
+/* The numbers under which the node counts this charter's backends and tenants; once a
+ * snapshot. Limits change only with snapshot_apply_limits(), which can't fail. */
 MUST_USE enum err snapshot_bind(struct snapshot *s, struct admission *admission);
+void snapshot_apply_limits(const struct snapshot *s, struct admission *admission);
+/* Each tenant of the charter has a key for its subjects; one that is there stays. */
+MUST_USE enum err snapshot_tenants_ensure(const struct snapshot *s, struct subject_store *subjects);
 /* Whether the charter may replace what was seen before (state/charter-seen); a fault goes
  * into issues. snapshot_seen_keep() then writes it down. */
 bool snapshot_seen_ok(const struct snapshot *s, struct issues *issues);

@@ -142,8 +142,8 @@ txn_new(struct client *c, const struct h1_head *head)
                                   conn_remote(c->conn)->len, &t->remote) != ERR_OK)
         t->remote.family = 0; /* of no known family: its place is unknown */
     t->authorization = keep_field(t, head, "authorization", &t->authorization_count);
-    t->api_key = keep_field(t, head, "x-api-key", NULL);
-    t->class_name = keep_field(t, head, "x-portolan-class", NULL);
+    t->api_key = keep_field(t, head, "x-api-key", &t->api_key_count);
+    t->class_name = keep_field(t, head, "x-portolan-class", &t->class_count);
     t->content_type = keep_field(t, head, "content-type", NULL);
     keep_forwarded(t, head);
     keep_or_drop_residency(t, head);

@@ -57,7 +57,9 @@ struct txn {
     struct slice authorization;
     size_t authorization_count;
     struct slice api_key;
+    size_t api_key_count;
     struct slice class_name;
+    size_t class_count;
     struct slice attestation;    /* from a peer */
     struct slice commitment_key; /* from a peer */
     struct slice forwarded[TXN_FORWARDED_MAX];

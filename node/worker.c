@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "node/client.h"
+#include "node/dispatch.h"
 #include "node/journey.h"
 #include "node/upstream.h"
 
@@ -83,7 +84,7 @@ take_grants(struct worker *w)
         struct txn *next = list->next_grant;
 
         list->next_grant = NULL;
-        journey_granted(list);
+        dispatch_granted(list);
         list = next;
     }
 }

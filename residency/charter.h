@@ -35,6 +35,7 @@
 #define CHARTER_CAS_MAX 64
 #define CHARTER_IDENTITIES_MAX 4096
 #define CHARTER_API_KEYS_MAX 16000
+#define CHARTER_KEY_ID_MAX 32
 #define CHARTER_NODE_KEYS_MAX 16
 #define CHARTER_REMOTE_HOSTS_MAX 64
 #define CHARTER_NONE UINT32_MAX
@@ -115,8 +116,8 @@ struct charter_backend {
     struct country_set access_from;
     enum charter_assurance assurance;
     uint8_t spki_sha256[HASH_SIZE]; /* with ASSURANCE_SPKI */
-    const char *ca;                 /* with ASSURANCE_CA: name of a CA in the node config */
-    const char *transfer;           /* "" when missing */
+    const char *ca;       /* with ASSURANCE_CA: name of a CA in the node config; else "" */
+    const char *transfer; /* "" when missing */
     enum charter_kind kind;
     bool tls;
     const char *host;
@@ -294,6 +295,8 @@ uint32_t charter_find_api_key(const struct charter *c, struct slice id);
 uint32_t charter_find_alias(const struct charter_tenant *t, struct slice alias);
 uint32_t charter_find_role(const struct charter_tenant *t, struct slice role);
 uint32_t charter_find_class(const struct charter_tenant *t, struct slice name);
+/* Whether a text can be the id of an API key: 1 to CHARTER_KEY_ID_MAX of a-z and 0-9. */
+bool charter_key_id_ok(struct slice id);
 /* The node's key with that use and thumbprint valid at the time, or NULL. */
 const struct key *charter_node_key(const struct charter_node *n, enum charter_key_use use,
                                    struct slice kid, int64_t at_ms);

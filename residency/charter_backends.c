@@ -250,6 +250,7 @@ charter_load_backends(struct charter *c, const struct json_reader *root)
                                                   .owner_country = COUNTRY_NONE,
                                                   .operator_name = "",
                                                   .owner_name = "",
+                                                  .ca = "",
                                                   .transfer = "",
                                                   .path_prefix = "",
                                                   .credential = ""};

@@ -214,7 +214,7 @@ charter_load_api_keys(struct charter *c, const struct json_reader *root)
     struct json_reader r = json_reader_get(root, "api_keys");
     struct charter_section s;
 
-    if (!charter_section_read(c, &r, false, CHARTER_NAME_TEXT, CHARTER_API_KEYS_MAX, &s))
+    if (!charter_section_read(c, &r, false, CHARTER_NAME_KEY_ID, CHARTER_API_KEYS_MAX, &s))
         return;
     c->api_keys = charter_alloc(c, s.count, sizeof(*c->api_keys));
     for (size_t i = 0; i < s.count && c->api_keys != NULL; i++) {

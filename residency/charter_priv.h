@@ -22,7 +22,8 @@ enum charter_name {
     CHARTER_NAME_TEXT, /* model id, alias, served name: visible ASCII */
     CHARTER_NAME_ROLE, /* and class */
     CHARTER_NAME_GROUP,
-    CHARTER_NAME_LONG /* issuer, subject: visible ASCII up to 256 bytes */
+    CHARTER_NAME_KEY_ID, /* of an API key: a-z and 0-9, because "_" parts id and secret */
+    CHARTER_NAME_LONG    /* issuer, subject: visible ASCII up to 256 bytes */
 };
 bool charter_name_ok(enum charter_name kind, struct slice s);
 

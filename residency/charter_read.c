@@ -156,6 +156,17 @@ group_ok(struct slice s)
 }
 
 bool
+charter_key_id_ok(struct slice id)
+{
+    if (id.len == 0 || id.len > CHARTER_KEY_ID_MAX)
+        return false;
+    for (size_t i = 0; i < id.len; i++)
+        if (!((id.p[i] >= 'a' && id.p[i] <= 'z') || (id.p[i] >= '0' && id.p[i] <= '9')))
+            return false;
+    return true;
+}
+
+bool
 charter_name_ok(enum charter_name kind, struct slice s)
 {
     switch (kind) {
@@ -169,6 +180,8 @@ charter_name_ok(enum charter_name kind, struct slice s)
         return s.len <= CHARTER_NAME_MAX && plain_ok(s, true);
     case CHARTER_NAME_GROUP:
         return s.len <= CHARTER_NAME_MAX && group_ok(s);
+    case CHARTER_NAME_KEY_ID:
+        return charter_key_id_ok(s);
     case CHARTER_NAME_LONG:
         return s.len <= LONG_NAME_MAX && visible_ok(s);
     }

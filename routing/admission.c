@@ -266,14 +266,22 @@ admission_bind(struct admission *a, const struct admission_shape *shape, uint32_
     enum err e = ERR_OK;
 
     lock(&a->bind_lock);
-    /* All names first: limits change only when nothing can fail any more. */
     for (uint32_t i = 0; i < shape->backend_count && e == ERR_OK; i++)
         e = backend_id(a, shape->backend_names[i], &backend_ids[i]);
     for (uint32_t i = 0; i < shape->tenant_count && e == ERR_OK; i++)
         e = tenant_id(a, shape->tenant_names[i], &tenant_ids[i]);
-    for (uint32_t i = 0; i < shape->backend_count && e == ERR_OK; i++)
+    unlock(&a->bind_lock);
+    return e;
+}
+
+void
+admission_apply(struct admission *a, const struct admission_shape *shape,
+                const uint32_t *backend_ids, const uint32_t *tenant_ids)
+{
+    lock(&a->bind_lock);
+    for (uint32_t i = 0; i < shape->backend_count; i++)
         atomic_store(&backend_at(a, backend_ids[i])->slots, shape->backend_slots[i]);
-    for (uint32_t i = 0; i < shape->tenant_count && e == ERR_OK; i++) {
+    for (uint32_t i = 0; i < shape->tenant_count; i++) {
         struct tenant *t = tenant_at(a, tenant_ids[i]);
 
         atomic_store(&t->concurrent_max, shape->tenant_concurrent[i]);
@@ -281,10 +289,9 @@ admission_bind(struct admission *a, const struct admission_shape *shape, uint32_
     }
     unlock(&a->bind_lock);
     /* More slots than before are free slots. */
-    for (uint32_t i = 0; i < shape->backend_count && e == ERR_OK; i++)
+    for (uint32_t i = 0; i < shape->backend_count; i++)
         if (atomic_load(&backend_at(a, backend_ids[i])->waiting) > 0)
             grant(a, backend_ids[i]);
-    return e;
 }
 
 static bool

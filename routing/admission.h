@@ -12,8 +12,7 @@
 /* What must be counted for the node as a whole: slots of backends, a tenant's requests,
  * the retry budget, breakers. One object for all workers: relaxed atomics, and a short
  * mutex around the queue that is touched only when no slot is free. Sized for the largest
- * charter; indices are kept apart by generation: admission_rebind() after a reload moves
- * the counts of names that stayed. */
+ * charter; a name keeps its number, and so its counts, across reloads. */
 
 #define ADMISSION_QUEUE_MAX 512
 #define ADMISSION_QUEUE_MS 10000
@@ -32,9 +31,14 @@ struct admission_shape { /* one charter's names and limits, borrowed for the cal
 MUST_USE enum err admission_new(struct admission **out);
 void admission_free(struct admission **a);
 /* Fills backend_ids and tenant_ids (counts of the shape) with the stable numbers under
- * which admission counts each name; names seen before keep theirs. */
+ * which admission counts each name; names seen before keep theirs. Changes no limit: a
+ * reload that is dropped afterwards leaves nothing but unused numbers. */
 MUST_USE enum err admission_bind(struct admission *a, const struct admission_shape *shape,
                                  uint32_t *backend_ids, uint32_t *tenant_ids);
+/* Puts the shape's limits in force under the numbers that admission_bind() gave. Can't
+ * fail: it is the commit of a reload. */
+void admission_apply(struct admission *a, const struct admission_shape *shape,
+                     const uint32_t *backend_ids, const uint32_t *tenant_ids);
 
 /* X(enum, reason, code, status, words) */
 #define ADMISSION_REASON_LIST(X)                                              \

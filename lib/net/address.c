@@ -74,26 +74,6 @@ address_port(const struct address *a)
     }
 }
 
-void
-address_text(const struct address *a, char out[ADDRESS_TEXT_MAX])
-{
-    char host[INET6_ADDRSTRLEN] = "?";
-
-    if (a->storage.ss_family == AF_INET6) {
-        struct sockaddr_in6 v6;
-
-        memcpy(&v6, &a->storage, sizeof(v6));
-        (void)inet_ntop(AF_INET6, &v6.sin6_addr, host, sizeof(host));
-        (void)text_format(out, ADDRESS_TEXT_MAX, "[%s]:%u", host, address_port(a));
-    } else {
-        struct sockaddr_in v4;
-
-        memcpy(&v4, &a->storage, sizeof(v4));
-        (void)inet_ntop(AF_INET, &v4.sin_addr, host, sizeof(host));
-        (void)text_format(out, ADDRESS_TEXT_MAX, "%s:%u", host, address_port(a));
-    }
-}
-
 bool
 address_equal(const struct address *a, const struct address *b)
 {

@@ -15,14 +15,10 @@ struct address {
     socklen_t len;
 };
 
-#define ADDRESS_TEXT_MAX 64
-
 /* A literal IPv4 or IPv6 address (no brackets). */
 MUST_USE enum err address_parse(const char *host, uint16_t port, struct address *out);
 /* Literal, or a name through the system's resolver: blocks, so never on a loop's thread. */
 MUST_USE enum err address_resolve(const char *host, uint16_t port, struct address *out);
-/* "127.0.0.1:8443", "[::1]:8443". */
-void address_text(const struct address *a, char out[ADDRESS_TEXT_MAX]);
 uint16_t address_port(const struct address *a);
 bool address_equal(const struct address *a, const struct address *b);
 /* "host:port", "[v6]:port", into parts. host is NUL-terminated, at most 253 bytes. */

@@ -48,17 +48,11 @@ MUST_USE enum err conn_accepted(const struct conn_opts *opts, int fd, struct con
 MUST_USE enum err conn_connect(const struct conn_opts *opts, const struct address *to,
                                struct conn **out);
 
-/* Gives the connection to a new owner (pools). */
-void conn_set_owner(struct conn *c, conn_fn fn, void *owner);
-
 /* What was received and not yet consumed. */
 struct buf *conn_in(struct conn *c);
 void conn_consume(struct conn *c, size_t len);
 /* Appends to the out buffer; written at the end of the turn. ERR_TOOBIG past out_max. */
 MUST_USE enum err conn_write(struct conn *c, struct slice bytes);
-/* Writable room for composing in place; commit what was used. */
-uint8_t *conn_write_room(struct conn *c, size_t len, size_t *room);
-void conn_write_commit(struct conn *c, size_t len);
 /* Bytes written by the owner that the socket has not taken yet. */
 size_t conn_unsent(const struct conn *c);
 size_t conn_write_left(const struct conn *c);
@@ -86,7 +80,6 @@ bool conn_is_open(const struct conn *c);
 enum err conn_error(const struct conn *c); /* ERR_AUTH: the peer's identity did not verify */
 /* The remote address (accepted connections too). */
 const struct address *conn_remote(const struct conn *c);
-uint16_t conn_local_port(const struct conn *c);
 /* DER of the peer's leaf certificate, or empty; borrowed until the connection closes. */
 struct slice conn_peer_cert(struct conn *c);
 /* The DER of the CA certificates in the verified chain, leaf first; count returned. */

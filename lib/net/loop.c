@@ -380,9 +380,3 @@ timer_clear(struct timer *t)
 {
     t->set = false;
 }
-
-bool
-timer_is_set(const struct timer *t)
-{
-    return t->set;
-}

@@ -40,6 +40,5 @@ void timer_free(struct timer **t);
 /* (Re)arms for ms from now. Moving a deadline later costs no system or heap work. */
 void timer_set(struct timer *t, uint64_t ms);
 void timer_clear(struct timer *t);
-bool timer_is_set(const struct timer *t);
 
 #endif

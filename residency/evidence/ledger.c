@@ -345,11 +345,11 @@ ledger_control_new(struct ledger *l, struct slice json, struct ledger_control_it
 
     if (json.len > WAL_PAYLOAD_MAX)
         return ERR_TOOBIG;
-    if (!ledger_promise(l, json.len + WAL_FRAME_HEADER))
+    if (!ledger_promise(l, ledger_control_cost(json.len)))
         return ERR_FULL;
     item = malloc(sizeof(*item) + json.len);
     if (item == NULL) {
-        atomic_fetch_sub(&l->promised, json.len + WAL_FRAME_HEADER);
+        atomic_fetch_sub(&l->promised, ledger_control_cost(json.len));
         return ERR_NOMEM;
     }
     memset(item, 0, sizeof(*item));
@@ -361,6 +361,19 @@ ledger_control_new(struct ledger *l, struct slice json, struct ledger_control_it
         memcpy(item->bytes, json.p, json.len);
     *out = item;
     return ERR_OK;
+}
+
+/* What a control record takes of the room; one without text is no frame (ledger_drain). */
+uint64_t
+ledger_control_cost(size_t len)
+{
+    return len == 0 ? 0 : len + WAL_FRAME_HEADER;
+}
+
+enum err
+ledger_drain(struct ledger *l)
+{
+    return ledger_control(l, SLICE_NONE, true);
 }
 
 enum err

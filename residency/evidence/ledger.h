@@ -95,6 +95,9 @@ void ledger_collect(struct ledger *l, unsigned worker);
 /* Appends a control record (JCS text, at most WAL_PAYLOAD_MAX), from any thread; waits
  * for it to be durable when wait is set (not on a worker). */
 MUST_USE enum err ledger_control(struct ledger *l, struct slice json, bool wait);
+/* Waits until everything submitted before is durable or has failed; its done() calls are
+ * then due (ledger_collect). Not on a worker. ERR_IO after a failed write or sync. */
+MUST_USE enum err ledger_drain(struct ledger *l);
 
 const char *ledger_run_id(const struct ledger *l); /* 32 hex */
 struct ledger_stats {

@@ -92,7 +92,7 @@ add_entry(struct ledger *l, struct ledger_entry *entry)
         const struct ledger_control_item *item = (const void *)entry;
 
         e = item->opens_slot == WAL_SLOT_NONE ? ERR_OK : index_room(l, item->opens_slot);
-        if (e != ERR_OK)
+        if (e != ERR_OK || item->len == 0)
             return e;
         return wal_writer_add(&l->writer, WAL_CONTROL, WAL_SLOT_NONE, 0,
                               slice_of(item->bytes, item->len));
@@ -128,7 +128,7 @@ finish_control(struct ledger *l, struct ledger_control_item *item, enum err resu
 {
     bool waited = item->waited;
 
-    atomic_fetch_sub(&l->promised, item->len + WAL_FRAME_HEADER);
+    atomic_fetch_sub(&l->promised, ledger_control_cost(item->len));
     if (!waited) {
         free(item);
         return;

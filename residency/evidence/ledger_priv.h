@@ -112,6 +112,7 @@ struct ledger {
 void ledger_push(struct ledger *l, struct ledger_entry *newest, struct ledger_entry *oldest);
 /* Takes room out of what is neither used nor promised. */
 MUST_USE bool ledger_promise(struct ledger *l, uint64_t bytes);
+uint64_t ledger_control_cost(size_t len);
 /* A promised item, or ERR_FULL, ERR_NOMEM, ERR_TOOBIG. Gives. */
 MUST_USE enum err ledger_control_new(struct ledger *l, struct slice json,
                                      struct ledger_control_item **out);

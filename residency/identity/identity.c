@@ -85,6 +85,8 @@ identify_token(const struct charter *charter, const struct identity_keys *keys,
         if (facts->cert == NULL || !hash_equal(slice_of(proof->binding, HASH_SIZE),
                                                slice_of(facts->cert->sha256, HASH_SIZE)))
             return IDENTITY_BINDING;
+        if (!identity_cert_in_time(facts))
+            return IDENTITY_EXPIRED;
         methods |= AUTH_MTLS_JWT;
     }
     *out = proof->identity;
@@ -133,7 +135,8 @@ identify(const struct charter *charter, const struct identity_keys *keys,
     enum identity_reason r;
 
     /* Two credentials of one kind: which of them counts would be a guess. */
-    if (facts->authorization_count > 1 || (has_field && facts->api_key.p != NULL))
+    if (facts->authorization_count > 1 || facts->api_key_count > 1 ||
+        (has_field && facts->api_key.p != NULL))
         return IDENTITY_MALFORMED;
     if (has_field && !bearer(facts->authorization, &token))
         return IDENTITY_MALFORMED;

@@ -28,7 +28,7 @@
     X(IDENTITY_KEY, "key_unknown", "the token's key is not known")                                \
     X(IDENTITY_SIGNATURE, "signature_invalid", "the token's signature does not verify")           \
     X(IDENTITY_AUDIENCE, "audience_wrong", "the token is meant for another audience")             \
-    X(IDENTITY_EXPIRED, "token_expired", "the token is outside its time of validity")             \
+    X(IDENTITY_EXPIRED, "token_expired", "the credential is outside its time of validity")        \
     X(IDENTITY_LIFETIME, "lifetime_too_long", "the token lives longer than its issuer may grant") \
     X(IDENTITY_CLAIMS, "claims_invalid", "a claim is missing or malformed")                       \
     X(IDENTITY_TENANT, "tenant_unknown", "the tenant is not in the charter")                      \
@@ -78,8 +78,9 @@ void identity_cache_clear(struct identity_cache *c);
 
 struct identity_facts {
     struct slice authorization;        /* the field's value; p == NULL when absent */
-    struct slice api_key;              /* X-Api-Key / api-key value; p == NULL when absent */
+    struct slice api_key;              /* X-Api-Key's value; p == NULL when absent */
     size_t authorization_count;        /* how many such fields: more than one is malformed */
+    size_t api_key_count;              /* likewise */
     const struct cert_facts *cert;     /* of a verified client certificate, or NULL */
     const uint8_t (*chain)[HASH_SIZE]; /* SHA-256 of the verified chain, leaf first */
     size_t chain_count;

@@ -5,17 +5,6 @@
 #include "base/text.h"
 #include "crypto/random.h"
 
-bool
-identity_key_id_ok(struct slice id)
-{
-    if (id.len == 0 || id.len > IDENTITY_KEY_ID_MAX)
-        return false;
-    for (size_t i = 0; i < id.len; i++)
-        if (!((id.p[i] >= 'a' && id.p[i] <= 'z') || (id.p[i] >= '0' && id.p[i] <= '9')))
-            return false;
-    return true;
-}
-
 void
 identity_key_hash(const uint8_t salt[IDENTITY_SALT_SIZE], struct slice key, uint8_t out[HASH_SIZE])
 {
@@ -40,7 +29,7 @@ split(struct slice key, struct slice *id)
         return false;
     rest = slice_sub(key, sizeof(IDENTITY_API_KEY_PREFIX) - 1, key.len);
     *id = slice_cut(&rest, '_');
-    ok = identity_key_id_ok(*id) && rest.len == IDENTITY_KEY_SECRET_SIZE &&
+    ok = charter_key_id_ok(*id) && rest.len == IDENTITY_KEY_SECRET_SIZE &&
          text_unb64url(rest, raw, &raw_len);
     hash_wipe(raw, sizeof(raw));
     return ok;
@@ -90,7 +79,7 @@ identity_api_key_new(const char *id, int64_t now_ms, struct text *key, struct te
     uint8_t digest[HASH_SIZE];
     size_t start = key->used;
 
-    if (!identity_key_id_ok(slice_str(id)))
+    if (!charter_key_id_ok(slice_str(id)))
         return ERR_BADMSG;
     random_fill(secret, sizeof(secret));
     random_fill(salt, sizeof(salt));

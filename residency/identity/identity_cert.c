@@ -54,6 +54,13 @@ find(const struct charter *charter, const struct identity_facts *facts)
     return NULL;
 }
 
+bool
+identity_cert_in_time(const struct identity_facts *facts)
+{
+    return facts->now_ms >= facts->cert->not_before_ms &&
+           facts->now_ms <= facts->cert->not_after_ms;
+}
+
 enum identity_reason
 identity_cert_match(const struct charter *charter, const struct identity_facts *facts,
                     struct identity *out)
@@ -61,8 +68,7 @@ identity_cert_match(const struct charter *charter, const struct identity_facts *
     const struct cert_facts *cert = facts->cert;
     const struct charter_identity *id;
 
-    /* Checked by the handshake, but a connection may outlive its certificate. */
-    if (facts->now_ms < cert->not_before_ms || facts->now_ms > cert->not_after_ms)
+    if (!identity_cert_in_time(facts))
         return IDENTITY_EXPIRED;
     id = find(charter, facts);
     if (id == NULL)

@@ -101,8 +101,8 @@ read_row(const struct json_reader *r, struct identity_api_row *row)
     if (!json_reader_keys(r, known))
         return;
     if (json_reader_string(&id, &s) &&
-        (!identity_key_id_ok(s) || !slice_copy_str(s, row->id, sizeof(row->id))))
-        json_reader_fault(&id, "must be 1 to %d of a-z and 0-9", IDENTITY_KEY_ID_MAX);
+        (!charter_key_id_ok(s) || !slice_copy_str(s, row->id, sizeof(row->id))))
+        json_reader_fault(&id, "must be 1 to %d of a-z and 0-9", CHARTER_KEY_ID_MAX);
     if (json_reader_string(&salt, &s) &&
         (!text_unb64url(s, row->salt, &len) || len != sizeof(row->salt)))
         json_reader_fault(&salt, "must be %d bytes in base64url", IDENTITY_SALT_SIZE);

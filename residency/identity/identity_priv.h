@@ -9,7 +9,6 @@
  * remembered, one for the local material. */
 
 #define IDENTITY_SALT_SIZE 16
-#define IDENTITY_KEY_ID_MAX 32
 #define IDENTITY_KEY_SECRET_SIZE 43 /* characters: 32 bytes in b64url */
 
 struct identity_issuer {
@@ -18,7 +17,7 @@ struct identity_issuer {
 };
 
 struct identity_api_row {
-    char id[IDENTITY_KEY_ID_MAX + 1];
+    char id[CHARTER_KEY_ID_MAX + 1];
     uint8_t salt[IDENTITY_SALT_SIZE];
     uint8_t sha256[HASH_SIZE]; /* of salt and key */
     int64_t not_after_ms;
@@ -34,8 +33,6 @@ struct identity_keys {
 const struct jwks *identity_keys_issuer(const struct identity_keys *k, struct slice id);
 const struct identity_api_row *identity_keys_api_row(const struct identity_keys *k,
                                                      struct slice id);
-/* [a-z0-9]{1,32} */
-bool identity_key_id_ok(struct slice id);
 /* SHA-256 over salt and key. */
 void identity_key_hash(const uint8_t salt[IDENTITY_SALT_SIZE], struct slice key,
                        uint8_t out[HASH_SIZE]);
@@ -62,6 +59,8 @@ enum identity_reason identity_token_verify(const struct charter *charter,
                                            const struct identity_keys *keys,
                                            struct identity_cache *cache, struct slice token,
                                            int64_t now_ms, struct identity_proof *out);
+/* A connection may outlive its certificate, which only the handshake checked. */
+bool identity_cert_in_time(const struct identity_facts *facts);
 enum identity_reason identity_cert_match(const struct charter *charter,
                                          const struct identity_facts *facts, struct identity *out);
 enum identity_reason identity_api_key_verify(const struct charter *charter,

@@ -141,6 +141,7 @@ export class Mesh {
   //   backends   like BACKENDS             dir         made if absent, and not removed at the end
   //   config     (config, node name) => {}, changes a node's config before it starts
   //   charter    (charter) => {}, changes the charter before it is signed again
+  //   prepare    async (mesh) => {}, the last thing before the nodes start
   //   start      false: the nodes are not started
   static async create(options = {}) {
     const mesh = new Mesh(options);
@@ -163,7 +164,7 @@ export class Mesh {
     this.tokens = new Map();
   }
 
-  async #build({ backends = BACKENDS, config = () => {}, charter, start = true }) {
+  async #build({ backends = BACKENDS, config = () => {}, charter, prepare, start = true }) {
     mkdirSync(this.logs, { recursive: true });
     this.ports = await takePorts();
     this.redis = new Redis(this.ports.base + REDIS_PORT, this.logs);
@@ -189,6 +190,7 @@ export class Mesh {
     if (charter !== undefined) {
       await this.signCharter(charter);
     }
+    await prepare?.(this);
     if (start) {
       await Promise.all([...this.nodes.values()].map((node) => node.start()));
     }
@@ -211,8 +213,8 @@ export class Mesh {
     this.de = this.standins.get('de-1');
     this.ie = this.standins.get('ie-1');
     this.us = this.standins.get('ie-us-1');
-    await this.command('init', this.dir, '--regions', 'eu-west=IE,eu-central=DE', '--mesh',
-      this.name, '--geoip', await geoipDatabase(), '--base-port', String(this.ports.base),
+    this.printed = await this.command('init', this.dir, '--regions', 'eu-west=IE,eu-central=DE',
+      '--mesh', this.name, '--geoip', await geoipDatabase(), '--base-port', String(this.ports.base),
       '--redis', `127.0.0.1:${this.redis.port}`,
       ...specs.flatMap((spec) => ['--backend', spec]));
   }
@@ -226,12 +228,15 @@ export class Mesh {
     return stdout;
   }
 
-  // A token of the mesh's issuer, kept for the life of the mesh.
-  async token(tenant, { subject = 'alice', roles = tenant === 'acme/de' ? 'user' : undefined } = {}) {
-    const key = JSON.stringify([tenant, subject, roles]);
+  // A token of the mesh's issuer, kept for the life of the mesh; bound to a certificate where
+  // `bind` names its file.
+  async token(tenant, { subject = 'alice', roles = tenant === 'acme/de' ? 'user' : undefined,
+    bind } = {}) {
+    const key = JSON.stringify([tenant, subject, roles, bind]);
     if (!this.tokens.has(key)) {
       this.tokens.set(key, (await this.command('token', '--dir', this.dir, '--tenant', tenant,
-        '--subject', subject, ...(roles === undefined ? [] : ['--roles', roles]))).trim());
+        '--subject', subject, ...(roles === undefined ? [] : ['--roles', roles]),
+        ...(bind === undefined ? [] : ['--bind', bind]))).trim());
     }
     return this.tokens.get(key);
   }

@@ -328,18 +328,36 @@ draw_child(struct rng *r, const struct model *m, const struct model_tenant *pare
         draw_stricter(r, m, parent, t);
 }
 
+/* Regions, groups and backends: anew, or mostly those of the version before. */
 static void
-model_draw(struct rng *r, struct model *m)
+draw_ground(struct rng *r, struct model *m, const struct model *before)
 {
     *m = (struct model){.backend_count = 3 + rng_below(r, BACKENDS_MAX - 2)};
-    for (size_t i = 0; i < REGIONS; i++) {
-        m->region_country[i] = rng_country(r);
-        m->has_node[i] = rng_chance(r, 85);
+    if (before != NULL) {
+        *m = *before;
+        memset(m->tenants, 0, sizeof(m->tenants));
+        if (rng_chance(r, 10))
+            m->region_country[rng_below(r, REGIONS)] = rng_country(r);
+        if (rng_chance(r, 20))
+            m->backend_count = 3 + rng_below(r, BACKENDS_MAX - 2);
+    } else {
+        for (size_t i = 0; i < REGIONS; i++) {
+            m->region_country[i] = rng_country(r);
+            m->has_node[i] = rng_chance(r, 85);
+        }
+        draw_group(r, m, 0, "@EU", 90);
+        draw_group(r, m, 1, "@EEA", 90);
     }
-    draw_group(r, m, 0, "@EU", 90);
-    draw_group(r, m, 1, "@EEA", 90);
     for (size_t i = 0; i < m->backend_count; i++)
-        draw_backend(r, m, &m->backends[i], i);
+        if (before == NULL || i >= before->backend_count || rng_chance(r, 15))
+            draw_backend(r, m, &m->backends[i], i);
+}
+
+/* before: the version that this one follows, or NULL. */
+static void
+model_draw(struct rng *r, struct model *m, const struct model *before)
+{
+    draw_ground(r, m, before);
     for (size_t i = 0; i < TENANTS; i++) {
         struct model_tenant *t = &m->tenants[i];
 

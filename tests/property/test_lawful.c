@@ -4,7 +4,7 @@
 #include "lawful_oracle.h"
 
 #include "crypto/random.h"
-#include "residency/decide.h"
+#include "residency/narrow.h"
 #include "routing/choose.h"
 
 #include <setjmp.h>
@@ -49,7 +49,7 @@ setting(const char *name, uint64_t otherwise)
 /* Draws until the loader takes a charter: the only thing it may hold against one is that
  * a tenant widened. */
 static void
-world_draw(struct rng *r, struct world *w, struct tally *tally)
+world_draw(struct rng *r, struct world *w, const struct model *before, struct tally *tally)
 {
     static char storage[1u << 16];
     struct issues *issues = issues_new();
@@ -57,7 +57,7 @@ world_draw(struct rng *r, struct world *w, struct tally *tally)
 
     assert_non_null(issues);
     for (;;) {
-        model_draw(r, &w->model);
+        model_draw(r, &w->model, before);
         text_init(&t, storage, sizeof(storage));
         model_print(&w->model, &t);
         assert_true(text_ok(&t));
@@ -316,21 +316,29 @@ check_coverage(const struct tally *t)
     assert_true(t->reasons[DECIDE_PERMITTED] * 100 >= t->draws * PERMITS_MIN_PERCENT);
 }
 
+static struct rng
+seeded(void)
+{
+    struct rng r;
+
+    random_fill(&r.state, sizeof(r.state));
+    r.state = setting("PORTOLAN_SEED", r.state);
+    printf("lawful: PORTOLAN_SEED=%llu\n", (unsigned long long)r.state);
+    fflush(stdout);
+    return r;
+}
+
 static void
 test_every_draw_is_lawful(void **state)
 {
     static struct world w;
     struct tally tally = {0};
     uint64_t draws = setting("PORTOLAN_DRAWS", DRAWS);
-    struct rng r;
+    struct rng r = seeded();
 
     (void)state;
-    random_fill(&r.state, sizeof(r.state));
-    r.state = setting("PORTOLAN_SEED", r.state);
-    printf("lawful: PORTOLAN_SEED=%llu\n", (unsigned long long)r.state);
-    fflush(stdout);
     while (tally.draws < draws) {
-        world_draw(&r, &w, &tally);
+        world_draw(&r, &w, NULL, &tally);
         for (size_t i = 0; i < DRAWS_PER_CHARTER; i++)
             check_one(&r, &w, &tally);
         world_drop(&w);
@@ -338,10 +346,110 @@ test_every_draw_is_lawful(void **state)
     check_coverage(&tally);
 }
 
+/* ---- A charter that changes under a request ----------------------------------------- */
+
+static bool
+same_place(const struct model *a, const struct model *b, size_t i)
+{
+    const struct model_backend *x = &a->backends[i];
+    const struct model_backend *y = &b->backends[i];
+
+    if (strcmp(x->region, y->region) != 0 ||
+        strcmp(country_of_region(a, x->region), country_of_region(b, y->region)) != 0 ||
+        strcmp(x->country, y->country) != 0 || strcmp(x->storage, y->storage) != 0 ||
+        strcmp(x->operated, y->operated) != 0 || strcmp(x->owned, y->owned) != 0 ||
+        strcmp(x->transfer, y->transfer) != 0 || x->access.stated != y->access.stated)
+        return false;
+    for (size_t k = 0; k < x->access.count; k++)
+        if (!in_list(&y->access, x->access.items[k]))
+            return false;
+    for (size_t k = 0; k < y->access.count; k++)
+        if (!in_list(&x->access, y->access.items[k]))
+            return false;
+    return true;
+}
+
+struct change_tally {
+    uint64_t draws;
+    uint64_t permits;
+    uint64_t narrowed; /* permits that lost a place */
+    uint64_t emptied;  /* permitted by each, nowhere by both */
+};
+
+static void
+check_change(struct rng *r, struct world *then, struct world *now, struct change_tally *tally)
+{
+    struct slice roles[2];
+    struct decide_facts facts;
+    struct decision pinned;
+    struct decision d;
+    struct verdict v_then;
+    struct verdict v_now;
+    struct ask ask;
+    bool both;
+    bool any = false;
+    uint32_t before;
+
+    draw_ask(r, &ask);
+    facts_of(then->c, &ask, roles, &facts);
+    decide(then->p, &facts, &pinned);
+    facts_of(now->c, &ask, roles, &facts);
+    decide(now->p, &facts, &d);
+    before = bits_count(&d.legal);
+    both = pinned.reason == DECIDE_PERMITTED && d.reason == DECIDE_PERMITTED;
+    narrow_decision(now->c, &d, then->c, &pinned);
+    oracle(&then->model, &ask, &v_then);
+    oracle(&now->model, &ask, &v_now);
+    for (size_t i = 0; i < now->model.backend_count; i++) {
+        bool lawful = both && i < then->model.backend_count && v_then.legal[i] && v_now.legal[i] &&
+                      same_place(&then->model, &now->model, i);
+
+        assert_int_equal(bits_has(&d.legal, (uint32_t)i), lawful);
+        any = any || lawful;
+    }
+    assert_int_equal(d.reason == DECIDE_PERMITTED, any);
+    assert_int_equal(bits_empty(&d.legal), !any);
+    tally->draws++;
+    tally->permits += any;
+    tally->narrowed += any && bits_count(&d.legal) < before;
+    tally->emptied += both && !any;
+}
+
+static void
+test_a_request_across_a_reload_is_lawful_under_both(void **state)
+{
+    static struct world then;
+    static struct world now;
+    struct tally charters = {0};
+    struct change_tally t = {0};
+    uint64_t draws = setting("PORTOLAN_DRAWS", DRAWS) / 8;
+    struct rng r = seeded();
+
+    (void)state;
+    while (t.draws < draws) {
+        world_draw(&r, &then, NULL, &charters);
+        world_draw(&r, &now, &then.model, &charters);
+        for (size_t i = 0; i < DRAWS_PER_CHARTER; i++)
+            check_change(&r, &then, &now, &t);
+        world_drop(&then);
+        world_drop(&now);
+    }
+    printf("lawful: %llu draws across a reload, %llu permitted, %llu of them narrowed, %llu "
+           "emptied\n",
+           (unsigned long long)t.draws, (unsigned long long)t.permits,
+           (unsigned long long)t.narrowed, (unsigned long long)t.emptied);
+    assert_true(t.permits * 100 >= t.draws * 2);
+    assert_true(t.narrowed * 100 >= t.permits * 5);
+    assert_true(t.emptied * 1000 >= t.draws);
+}
+
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_draw_is_lawful)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_draw_is_lawful),
+        cmocka_unit_test(test_a_request_across_a_reload_is_lawful_under_both),
+    };
 
     check_never_fatal();
     return cmocka_run_group_tests(tests, NULL, NULL);

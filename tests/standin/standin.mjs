@@ -317,6 +317,7 @@ function misbehave(turn, script) {
   if (script.reset) {
     turn.cut = true;
     rawSockets.get(peerOf(socket))?.resetAndDestroy();
+    socket.destroy(); // a TLS socket does not always hear of its raw one's end
   } else if (script.truncate_head) {
     turn.cut = true;
     socket.write('HTTP/1.1 200 OK\r\ncontent-ty', () => socket.destroy());

@@ -189,7 +189,7 @@ static inline void
 server_accept(void *context, int fd)
 {
     struct server *s = context;
-    const struct conn_opts opts = {
+    struct conn_opts opts = {
         .loop = s->scene->loop,
         .pool = s->scene->pool,
         .tls = s->tls,
@@ -205,8 +205,8 @@ server_accept(void *context, int fd)
         if (c->conn != NULL)
             continue;
         c->server = s;
+        opts.owner = c;
         assert_int_equal(conn_accepted(&opts, fd, &c->conn), ERR_OK);
-        conn_set_owner(c->conn, server_event, c);
         return;
     }
     fail_msg("more connections than the test server has room for");

@@ -108,6 +108,9 @@ test_faults_in_the_mesh_are_named(void **state)
         {{.tenants = FIXTURE_ROOT,
           .rest = "\"api_keys\":{\"k\":{\"tenant\":\"acne\",\"subject\":\"s\"}},"},
          {"\"acne\" is no tenant"}},
+        {{.tenants = FIXTURE_ROOT,
+          .rest = "\"api_keys\":{\"docs-tool\":{\"tenant\":\"acme\",\"subject\":\"s\"}},"},
+         {"docs-tool"}},
         {{.tenants = FIXTURE_ROOT, .rest = "\"Bad\":1,\"issuers\":[],"},
          {"unknown key \"Bad\"", "must be an object"}},
     };

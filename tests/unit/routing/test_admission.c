@@ -35,6 +35,7 @@ made(const uint32_t *slots, uint32_t count, uint32_t concurrent, uint32_t per_mi
 
     assert_int_equal(admission_new(&a), ERR_OK);
     assert_int_equal(admission_bind(a, &shape, backend_ids, tenant_ids), ERR_OK);
+    admission_apply(a, &shape, backend_ids, tenant_ids);
     return a;
 }
 
@@ -46,6 +47,7 @@ rebind_slots(struct admission *a, const char *const *names, const uint32_t *slot
         .backend_names = names, .backend_slots = slots, .backend_count = count};
 
     assert_int_equal(admission_bind(a, &shape, ids, NULL), ERR_OK);
+    admission_apply(a, &shape, ids, NULL);
 }
 
 static void
@@ -111,6 +113,27 @@ test_fewer_slots_after_a_rebind(void **state)
 }
 
 static void
+test_binding_alone_changes_no_limit(void **state)
+{
+    const uint32_t before[] = {1};
+    const uint32_t after[] = {9};
+    const struct admission_shape shape = {
+        .backend_names = backend_names, .backend_slots = after, .backend_count = 1};
+    uint32_t ids[1];
+    uint32_t tenants[2];
+    struct admission *a = made(before, 1, 0, 0, ids, tenants);
+
+    (void)state;
+    assert_int_equal(admission_bind(a, &shape, ids, NULL), ERR_OK);
+    assert_int_equal(admission_slots(a, ids[0]), 1);
+    assert_true(admission_slot_take(a, ids[0]));
+    assert_false(admission_slot_take(a, ids[0]));
+    admission_apply(a, &shape, ids, NULL);
+    assert_int_equal(admission_slots(a, ids[0]), 9);
+    admission_free(&a);
+}
+
+static void
 test_too_many_names(void **state)
 {
     enum { COUNT = 2 * 4096 + 1 };
@@ -130,6 +153,7 @@ test_too_many_names(void **state)
     assert_int_equal(admission_new(&a), ERR_OK);
     shape.backend_count = COUNT - 1;
     assert_int_equal(admission_bind(a, &shape, ids, NULL), ERR_OK);
+    admission_apply(a, &shape, ids, NULL);
     shape.backend_count = COUNT;
     assert_int_equal(admission_bind(a, &shape, ids, NULL), ERR_FULL);
     /* What is bound goes on. */
@@ -478,6 +502,7 @@ main(void)
         cmocka_unit_test(test_slots_end),
         cmocka_unit_test(test_names_keep_their_numbers_and_counts),
         cmocka_unit_test(test_fewer_slots_after_a_rebind),
+        cmocka_unit_test(test_binding_alone_changes_no_limit),
         cmocka_unit_test(test_too_many_names),
         cmocka_unit_test(test_tenant_concurrency),
         cmocka_unit_test(test_tenant_rate),

@@ -1,0 +1,137 @@
+/* What TLS adds to a connection: the handshake, the records, and who the peer is. */
+
+#include "net/conn_priv.h"
+
+#include "crypto/hash.h"
+
+#include <openssl/err.h>
+
+enum err
+conn_tls_init(struct conn *c, struct tls *tls)
+{
+    c->tls = tls_ref(tls);
+    c->ssl = tls_session(c->tls, c->fd);
+    if (c->ssl == NULL) {
+        tls_unref(&c->tls);
+        return ERR_NOMEM;
+    }
+    return ERR_OK;
+}
+
+void
+conn_tls_fini(struct conn *c)
+{
+    SSL_free(c->ssl);
+    c->ssl = NULL;
+    tls_unref(&c->tls);
+    OPENSSL_free(c->peer_der);
+    c->peer_der = NULL;
+}
+
+/* What an SSL call that did not succeed asks for; ERR_AGAIN when it only has to wait. */
+static enum err
+tls_wait(struct conn *c, int result)
+{
+    switch (SSL_get_error(c->ssl, result)) {
+    case SSL_ERROR_WANT_READ:
+        return ERR_AGAIN;
+    case SSL_ERROR_WANT_WRITE:
+        conn_want_write(c, true);
+        return ERR_AGAIN;
+    case SSL_ERROR_ZERO_RETURN:
+        return ERR_EOF;
+    default:
+        return ERR_IO;
+    }
+}
+
+enum err
+conn_tls_handshake(struct conn *c)
+{
+    int n;
+
+    ERR_clear_error();
+    n = SSL_do_handshake(c->ssl);
+    if (n == 1)
+        return tls_peer_ok(c->tls, c->ssl) ? ERR_OK : ERR_AUTH;
+    if (tls_wait(c, n) == ERR_AGAIN)
+        return ERR_AGAIN;
+    return SSL_get_verify_result(c->ssl) != X509_V_OK ? ERR_AUTH : ERR_IO;
+}
+
+enum err
+conn_tls_read(struct conn *c, uint8_t *at, size_t room, size_t *out)
+{
+    int n;
+
+    ERR_clear_error();
+    n = SSL_read(c->ssl, at, room > INT32_MAX ? INT32_MAX : (int)room);
+    if (n <= 0)
+        return tls_wait(c, n);
+    *out = (size_t)n;
+    return ERR_OK;
+}
+
+enum err
+conn_tls_write(struct conn *c, struct slice bytes, size_t *out)
+{
+    int n;
+
+    ERR_clear_error();
+    n = SSL_write(c->ssl, bytes.p, bytes.len > INT32_MAX ? INT32_MAX : (int)bytes.len);
+    if (n <= 0)
+        return tls_wait(c, n);
+    *out = (size_t)n;
+    return ERR_OK;
+}
+
+void
+conn_tls_goodbye(struct conn *c)
+{
+    (void)SSL_shutdown(c->ssl);
+}
+
+struct slice
+conn_peer_cert(struct conn *c)
+{
+    X509 *peer;
+    int len;
+
+    if (c->ssl == NULL)
+        return SLICE_NONE;
+    if (c->peer_der == NULL) {
+        peer = SSL_get1_peer_certificate(c->ssl);
+        if (peer == NULL)
+            return SLICE_NONE;
+        len = i2d_X509(peer, &c->peer_der);
+        X509_free(peer);
+        if (len <= 0)
+            return SLICE_NONE;
+        c->peer_der_len = (size_t)len;
+    }
+    return slice_of(c->peer_der, c->peer_der_len);
+}
+
+size_t
+conn_peer_chain_sha256(struct conn *c, uint8_t (*out)[32], size_t max)
+{
+    STACK_OF(X509) *chain = c->ssl == NULL ? NULL : SSL_get0_verified_chain(c->ssl);
+    size_t n = 0;
+
+    for (int i = 0; chain != NULL && i < sk_X509_num(chain) && n < max; i++) {
+        unsigned char *der = NULL;
+        int len = i2d_X509(sk_X509_value(chain, i), &der);
+
+        if (len <= 0)
+            break;
+        hash_sha256(slice_of(der, (size_t)len), out[n++]);
+        OPENSSL_free(der);
+    }
+    return n;
+}
+
+const char *
+conn_sni(struct conn *c)
+{
+    return c->ssl == NULL ? NULL : SSL_get_servername(c->ssl, TLSEXT_NAMETYPE_host_name);
+}

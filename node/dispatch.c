@@ -1,0 +1,427 @@
+#include "node/dispatch.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "crypto/random.h"
+#include "node/attest.h"
+#include "node/journey.h"
+#include "node/relay.h"
+#include "residency/narrow.h"
+
+/* ---- decide ------------------------------------------------------------------------ */
+
+static void
+decide_under(struct txn *t, struct snapshot *s, uint32_t tenant, struct decision *out)
+{
+    struct slice roles[IDENTITY_ROLES_MAX];
+    struct decide_facts facts = {.tenant = tenant,
+                                 .class_name = t->class_name,
+                                 .alias = t->facts.model,
+                                 .remote_host = SLICE_NONE,
+                                 .roles = roles,
+                                 .role_count = t->identity.role_count,
+                                 .origin = t->origin,
+                                 .ingress_region = s->own_region,
+                                 .own_region = s->own_region,
+                                 .now_ms = clock_wall_ms()};
+
+    for (size_t i = 0; i < t->identity.role_count; i++)
+        roles[i] = slice_str(t->identity.roles[i]);
+    if (t->facts.points_outside)
+        facts.remote_host = t->facts.remote_host;
+    if (t->hop0 != NULL)
+        facts.ingress_region = charter_find_region(s->charter, slice_str(t->hop0->ingress_region));
+    decide(s->policy, &facts, out);
+}
+
+/* The body was read by the rules of the charter that the request came under; a host that
+ * the one now in force does not name is refused by that one. Reading can't fail a second
+ * time: what is malformed does not depend on a charter. */
+static void
+judge_references(struct txn *t, const struct charter_tenant *tenant, struct decision *decision)
+{
+    struct body_facts facts;
+
+    if (decision->reason == DECIDE_PERMITTED &&
+        (body_scan(buf_slice(&t->body), t->worker->keys, tenant, &facts) != ERR_OK ||
+         facts.points_outside)) {
+        decision->reason = DECIDE_REMOTE_REFERENCE;
+        bits_clear(&decision->legal);
+    }
+}
+
+/* The charter that is in force now, the same for what was tried already. */
+static void
+take_current(struct txn *t)
+{
+    struct snapshot *before = t->current != NULL ? t->current : t->pinned;
+    struct snapshot *now = t->worker->snapshot;
+
+    if (before != now) {
+        narrow_backends(before->charter, &t->tried, now->charter, &t->tried);
+        narrow_nodes(before->charter, &t->tried_nodes, now->charter, &t->tried_nodes);
+    }
+    now = snapshot_ref(now);
+    snapshot_unref(&t->current);
+    t->current = now;
+}
+
+static void
+decide_now(struct txn *t)
+{
+    const struct charter *then = t->pinned->charter;
+    const struct charter *now;
+    uint32_t tenant = t->identity.tenant;
+    struct decision pinned;
+
+    take_current(t);
+    if (t->current == t->pinned) {
+        decide_under(t, t->current, tenant, &t->decision);
+        return;
+    }
+    now = t->current->charter;
+    tenant = charter_find_tenant(now, slice_str(then->tenants[tenant].name));
+    if (tenant == CHARTER_NONE) {
+        /* There is no policy of today's that a record could name: it names the earlier one. */
+        narrow_backends(now, &t->tried, then, &t->tried);
+        narrow_nodes(now, &t->tried_nodes, then, &t->tried_nodes);
+        snapshot_unref(&t->current);
+        t->current = snapshot_ref(t->pinned);
+        decide_under(t, t->pinned, t->identity.tenant, &t->decision);
+        t->decision.reason = DECIDE_NO_LEGAL_PLACE;
+        bits_clear(&t->decision.legal);
+        return;
+    }
+    decide_under(t, t->current, tenant, &t->decision);
+    judge_references(t, &now->tenants[tenant], &t->decision);
+    decide_under(t, t->pinned, t->identity.tenant, &pinned);
+    narrow_decision(now, &t->decision, then, &pinned);
+}
+
+/* ---- choose ------------------------------------------------------------------------ */
+
+static void
+choose_now(struct txn *t)
+{
+    struct worker *w = t->worker;
+    struct admission *a = w->shared->admission;
+    struct snapshot *s = t->current;
+    struct mono now = loop_now(w->loop);
+    struct choose_facts facts = {.charter = s->charter,
+                                 .decision = &t->decision,
+                                 .view = w->view,
+                                 .own = w->own,
+                                 .tried = &t->tried,
+                                 .tried_nodes = &t->tried_nodes,
+                                 .own_node = s->own_node,
+                                 .own_region = s->own_region,
+                                 .own_region_only = t->peer_request || !t->decision.cross_region_ok,
+                                 .random = random_below(UINT64_MAX)};
+
+    for (uint32_t i = bits_next(&t->decision.legal, 0); i < s->charter->backend_count;
+         i = bits_next(&t->decision.legal, i + 1)) {
+        uint32_t id = s->backend_ids[i];
+
+        if (s->charter->backends[i].region != s->own_region)
+            continue;
+        /* The slot that a grant brought is counted there, and free for this request. */
+        w->own[i] = (struct choose_own){.in_flight = admission_in_flight(a, id) -
+                                                     (t->slot_held && t->slot_id == id),
+                                        .slots = admission_slots(a, id),
+                                        .ejected = !admission_breaker_open_for(a, id, now),
+                                        .loaded = admission_loaded(a, id, now)};
+    }
+    choose(&facts, &t->choice);
+}
+
+static void
+on_granted(struct admission_waiter *waiter)
+{
+    struct txn *t = (struct txn *)(void *)((char *)waiter - offsetof(struct txn, waiter));
+
+    worker_grant(t->worker, t);
+}
+
+static void
+on_timer(void *context)
+{
+    struct txn *t = context;
+    const struct admission_row *row = admission_row(ADMISSION_QUEUE_TIMEOUT);
+
+    if (t->state != TXN_QUEUE)
+        return;
+    /* Granted meanwhile: the grant is on its way to this thread. */
+    if (!admission_unwait(t->worker->shared->admission, &t->waiter))
+        return;
+    t->waiting = false;
+    t->retry_after_s = 5;
+    journey_refuse(t, refusal_find(row->code), row->reason, row->words, NULL);
+}
+
+/* Every healthy lawful backend here is busy: wait for the first slot among them. */
+static void
+queue_up(struct txn *t)
+{
+    struct admission *a = t->worker->shared->admission;
+    const struct admission_row *row = admission_row(ADMISSION_QUEUE_FULL);
+
+    t->waiter = (struct admission_waiter){.granted = on_granted};
+    t->waiter.backend_count = t->choice.waiting_count;
+    for (uint32_t i = 0; i < t->choice.waiting_count; i++)
+        t->waiter.backend_ids[i] = t->current->backend_ids[t->choice.waiting[i]];
+    if (t->slot_held) {
+        admission_slot_free(a, t->slot_id);
+        t->slot_held = false;
+    }
+    timer_free(&t->timer); /* after an attempt it is the total deadline's */
+    if (timer_new(t->worker->loop, on_timer, t, &t->timer) != ERR_OK) {
+        journey_refuse(t, REFUSAL_OVERLOADED, "overloaded", "no memory to queue", NULL);
+        return;
+    }
+    txn_move(t, TXN_QUEUE);
+    t->waiting = true;
+    timer_set(t->timer, ADMISSION_QUEUE_MS);
+    if (admission_wait(a, &t->waiter) == ADMISSION_OK)
+        return;
+    t->waiting = false;
+    t->retry_after_s = 5;
+    journey_refuse(t, refusal_find(row->code), row->reason, row->words, NULL);
+}
+
+void
+dispatch_granted(struct txn *t)
+{
+    t->waiting = false;
+    t->slot_id = t->waiter.granted_id;
+    t->slot_held = true;
+    timer_clear(t->timer);
+    if (t->state != TXN_QUEUE || t->client == NULL) {
+        dispatch_release(t, BREAKER_ABORT, 0);
+        if (t->state != TXN_DONE)
+            journey_finish(t, RECORD_CLIENT_ABORT);
+        else
+            txn_free(t);
+        return;
+    }
+    txn_move(t, TXN_DECIDE);
+    dispatch(t);
+}
+
+/* ---- slot, permit, connection ------------------------------------------------------ */
+
+/* The slot of the chosen backend: the one that a grant brought, or a free one. */
+static bool
+take_slot(struct txn *t, uint32_t id)
+{
+    struct admission *a = t->worker->shared->admission;
+
+    if (t->slot_held && t->slot_id == id)
+        return true;
+    if (t->slot_held) {
+        admission_slot_free(a, t->slot_id);
+        t->slot_held = false;
+    }
+    if (!admission_slot_take(a, id))
+        return false;
+    t->slot_id = id;
+    t->slot_held = true;
+    return true;
+}
+
+static enum err
+mint(struct txn *t, struct permit **out)
+{
+    if (t->choice.is_node)
+        return permit_mint_node(&t->arena, t->current->policy, &t->decision, t->choice.node,
+                                t->serial, out);
+    return permit_mint_backend(&t->arena, t->current->policy, &t->decision, t->choice.backend,
+                               t->serial, out);
+}
+
+/* Making the connection took its time: if the law changed meanwhile, the choice is made
+ * anew under what is in force now. Nothing was sent and nothing is on record yet. */
+static void
+connected(struct txn *t)
+{
+    if (t->current == t->worker->snapshot) {
+        attest_attempt(t);
+        return;
+    }
+    dispatch_release(t, BREAKER_ABORT, 0);
+    if (t->choice.is_node)
+        bits_remove(&t->tried_nodes, t->choice.node);
+    else
+        bits_remove(&t->tried, t->choice.backend);
+    txn_move(t, TXN_DECIDE);
+    dispatch(t);
+}
+
+static void
+on_upstream(void *owner, struct upstream *u, unsigned events)
+{
+    struct txn *t = owner;
+
+    if (t->state == TXN_CHECKOUT) {
+        if ((events & CONN_OPENED) != 0 && conn_is_open(upstream_conn(u))) {
+            connected(t);
+        } else {
+            enum err why = conn_error(upstream_conn(t->upstream));
+
+            dispatch_failed(t, why == ERR_AUTH ? "tls_failed" : "connect_failed", 0, BREAKER_FAIL,
+                            0);
+        }
+    } else if (t->state == TXN_ATTEST) {
+        /* Nothing was sent: the record on its way will be closed by another attempt. */
+        t->upstream_lost = true;
+        upstream_abort(t->upstream);
+        t->upstream = NULL;
+    } else {
+        relay_event(t, events);
+    }
+}
+
+/* True: a connection was checked out or is being made, or the request was refused. */
+static bool
+check_out(struct txn *t)
+{
+    struct permit *permit = NULL;
+    struct snapshot *s = t->current;
+    const struct charter_tenant *tenant = &s->charter->tenants[t->decision.tenant];
+    enum err e = mint(t, &permit);
+
+    if (e == ERR_OK)
+        e = upstream_checkout(t->worker->upstreams, s, permit, s->tenant_ids[tenant->top],
+                              buf_used(&t->body), on_upstream, t, &t->upstream);
+    if (e == ERR_OK) {
+        txn_move(t, TXN_CHECKOUT);
+        if (upstream_ready(t->upstream))
+            attest_attempt(t);
+        return true;
+    }
+    t->connect_failures++;
+    /* Without memory or permit it says nothing about the backend. */
+    dispatch_release(t, e == ERR_IO ? BREAKER_FAIL : BREAKER_ABORT, 0);
+    return false;
+}
+
+static void
+refuse_choice(struct txn *t)
+{
+    const struct choose_row *row = choose_row(t->choice.reason);
+
+    t->retry_after_s = 2;
+    if (t->attempt_count > 0 || t->connect_failures > 0) {
+        /* Tried and failed: the answer says what happened to the attempts. */
+        journey_refuse(t, t->refusal != 0 ? t->refusal : REFUSAL_NO_LEGAL_CAPACITY, row->reason,
+                       t->refusal != 0 ? t->refusal_words : row->words, NULL);
+        return;
+    }
+    journey_refuse(t, refusal_find(row->code), row->reason, row->words, NULL);
+}
+
+/* Marks the chosen target as used and takes what must be counted for it. */
+static bool
+take_target(struct txn *t)
+{
+    struct admission *a = t->worker->shared->admission;
+    uint32_t id;
+
+    if (t->choice.is_node) {
+        bits_add(&t->tried_nodes, t->choice.node);
+        return true;
+    }
+    id = t->current->backend_ids[t->choice.backend];
+    if (!take_slot(t, id)) {
+        t->choice.waiting[0] = t->choice.backend;
+        t->choice.waiting_count = 1;
+        t->choice.reason = CHOOSE_SATURATED;
+        return false;
+    }
+    bits_add(&t->tried, t->choice.backend);
+    if (admission_breaker_take(a, id, loop_now(t->worker->loop)))
+        return true;
+    admission_slot_free(a, id);
+    t->slot_held = false;
+    return false;
+}
+
+void
+dispatch(struct txn *t)
+{
+    decide_now(t);
+    if (t->decision.reason != DECIDE_PERMITTED) {
+        const struct decide_row *row = decide_row(t->decision.reason);
+
+        journey_refuse(t, refusal_find(row->code), row->reason, row->words, NULL);
+        return;
+    }
+    /* Each round marks a target as tried, so the rounds are bounded by the legal set. */
+    for (;;) {
+        choose_now(t);
+        if (t->choice.reason == CHOOSE_PICKED && take_target(t)) {
+            if (check_out(t))
+                return;
+            continue;
+        }
+        if (t->choice.reason == CHOOSE_PICKED)
+            continue; /* its breaker closed in between */
+        if (t->choice.reason == CHOOSE_SATURATED && t->choice.waiting_count > 0)
+            queue_up(t);
+        else
+            refuse_choice(t);
+        return;
+    }
+}
+
+/* ---- back again -------------------------------------------------------------------- */
+
+void
+dispatch_release(struct txn *t, enum breaker_outcome outcome, uint32_t retry_after_s)
+{
+    struct admission *a = t->worker->shared->admission;
+
+    if (t->upstream != NULL) {
+        upstream_abort(t->upstream);
+        t->upstream = NULL;
+    }
+    if (!t->slot_held)
+        return;
+    admission_breaker_note(a, t->slot_id, outcome, retry_after_s * 1000, loop_now(t->worker->loop),
+                           random_below(UINT64_MAX));
+    admission_slot_free(a, t->slot_id);
+    t->slot_held = false;
+}
+
+void
+dispatch_failed(struct txn *t, const char *outcome, int status, enum breaker_outcome health,
+                uint32_t retry_after_s)
+{
+    bool connected = t->state != TXN_CHECKOUT;
+    bool may_retry;
+
+    metrics_add(&t->worker->shared->metrics.attempts_failed);
+    dispatch_release(t, health, retry_after_s);
+    if (connected)
+        attest_outcome(t, outcome, status);
+    else
+        t->connect_failures++;
+    t->refusal = health == BREAKER_LOAD ? REFUSAL_NO_LEGAL_CAPACITY : REFUSAL_UPSTREAM_FAILED;
+    t->refusal_words = health == BREAKER_LOAD ? "every lawful backend is busy"
+                                              : "the backend failed before it answered";
+    if (strcmp(outcome, "timeout") == 0)
+        t->refusal = REFUSAL_UPSTREAM_TIMEOUT;
+    if (t->client == NULL) {
+        journey_finish(t, RECORD_CLIENT_ABORT);
+        return;
+    }
+    may_retry = connected ? t->attempt_count < 2 && t->endpoint->replay_safe &&
+                                t->refusal != REFUSAL_UPSTREAM_TIMEOUT &&
+                                admission_retry_take(t->worker->shared->admission)
+                          : t->connect_failures < TXN_ATTEMPTS_MAX;
+    if (may_retry && t->attempt_count < TXN_ATTEMPTS_MAX) {
+        txn_move(t, TXN_DECIDE);
+        dispatch(t);
+        return;
+    }
+    journey_refuse(t, t->refusal, "upstream_failed", t->refusal_words, NULL);
+}

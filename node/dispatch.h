@@ -1,0 +1,23 @@
+#ifndef NODE_DISPATCH_H
+#define NODE_DISPATCH_H
+
+#include "node/txn.h"
+
+/* One attempt's way to its target:
+ *
+ *   decide (lawful under the charter that the request came under and the one in force)
+ *     -> choose -> slot, or queue -> permit -> connection -> attest.c
+ *
+ * and back here when the attempt failed before anything of an answer was forwarded. */
+
+/* The next attempt, or a refusal. */
+void dispatch(struct txn *t);
+/* A queued request got its slot (worker's thread). */
+void dispatch_granted(struct txn *t);
+/* An attempt failed before anything of its answer was forwarded: next target or 502/503. */
+void dispatch_failed(struct txn *t, const char *outcome, int status, enum breaker_outcome health,
+                     uint32_t retry_after_s);
+/* Gives slot, breaker trial and connection of the attempt back. */
+void dispatch_release(struct txn *t, enum breaker_outcome outcome, uint32_t retry_after_s);
+
+#endif

@@ -1,0 +1,12 @@
+#ifndef NODE_MODELS_H
+#define NODE_MODELS_H
+
+#include "base/text.h"
+#include "residency/charter.h"
+#include "residency/identity/identity.h"
+
+/* The answer to GET /v1/models (OpenAI API, "List models"): the aliases that the caller's
+ * roles open, nothing else. A text that didn't fit is marked so (text_ok). */
+void models_write(const struct charter *charter, const struct identity *who, struct text *out);
+
+#endif

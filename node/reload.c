@@ -1,0 +1,191 @@
+#include "node/reload.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "node/control.h"
+#include "node/weather.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+
+static void
+log_issues(const struct issues *issues)
+{
+    for (size_t i = 0; i < issues->count; i++) {
+        const struct issue *it = &issues->items[i];
+
+        log_event(LOG_ERROR, "reload.problem", "file=%s line=%u path=\"%s\" problem=\"%s\"",
+                  it->file, it->line, it->path, it->text);
+    }
+}
+
+/* What can't change under a running process. */
+static void
+check_fixed(const struct config *now, const struct config *next, struct issues *issues)
+{
+    const struct {
+        const char *key, *a, *b;
+    } fixed[] = {
+        {"mesh", now->mesh, next->mesh},
+        {"node", now->node, next->node},
+        {"listeners.public.address", now->public_address, next->public_address},
+        {"listeners.mesh.address", now->mesh_address, next->mesh_address},
+        {"listeners.admin.address", now->admin_address, next->admin_address},
+        {"ledger.dir", now->ledger_dir, next->ledger_dir},
+        {"ledger.durability", now->ledger_durability, next->ledger_durability},
+        {"subjects_dir", now->subjects_dir, next->subjects_dir},
+        {"state_dir", now->state_dir, next->state_dir},
+    };
+
+    for (size_t i = 0; i < ARRAY_COUNT(fixed); i++)
+        if (strcmp(fixed[i].a, fixed[i].b) != 0)
+            issues_add(issues, next->file, 0, fixed[i].key, "changes only with a restart");
+    if (now->workers != next->workers)
+        issues_add(issues, next->file, 0, "workers", "changes only with a restart");
+}
+
+static void *
+load(void *context)
+{
+    struct reload *r = context;
+    struct snapshot *s = NULL;
+
+    if (snapshot_load(r->config_path, clock_wall_ms(), r->issues, &s) == ERR_OK) {
+        check_fixed(r->shared->current->config, s->config, r->issues);
+        (void)snapshot_seen_ok(s, r->issues);
+        if (issues_any(r->issues))
+            snapshot_unref(&s);
+    }
+    r->prepared = s;
+    atomic_store(&r->done, true);
+    loop_wake(r->loop);
+    return NULL;
+}
+
+void
+reload_start(struct reload *r)
+{
+    if (r->running) {
+        r->again = true;
+        return;
+    }
+    r->issues = issues_new();
+    atomic_store(&r->done, false);
+    if (r->issues == NULL || pthread_create(&r->thread, NULL, load, r) != 0) {
+        issues_free(&r->issues);
+        log_event(LOG_ERROR, "reload.failed", "problem=\"out of memory\"");
+        return;
+    }
+    r->running = true;
+}
+
+/* Everything that can fail, each step undone or without effect when a later one fails. On
+ * disk a version counts as seen only after the ledger has the record of it; if that last
+ * write fails, the record of what stays in force follows. */
+static enum err
+prepare(struct reload *r, struct snapshot *s, struct health_view **view, struct weather **weather)
+{
+    struct shared *shared = r->shared;
+    enum err e = snapshot_tenants_ensure(s, shared->subjects);
+
+    if (e == ERR_OK)
+        e = weather_first_view(s->charter, shared->view, view);
+    if (e == ERR_OK)
+        e = snapshot_bind(s, shared->admission);
+    if (e == ERR_OK)
+        e = weather_start(r->loop, shared, s, r->draining, weather);
+    if (e == ERR_OK)
+        e = control_snapshot(shared->ledger, s, clock_wall_ms());
+    if (e == ERR_OK) {
+        e = snapshot_seen_keep(s);
+        if (e != ERR_OK &&
+            control_snapshot(shared->ledger, shared->current, clock_wall_ms()) != ERR_OK)
+            log_event(LOG_ERROR, "reload.unrecorded",
+                      "problem=\"the ledger names a charter that is not in force\"");
+    }
+    if (e != ERR_OK) {
+        weather_stop(weather);
+        health_view_unref(view);
+    }
+    return e;
+}
+
+/* From the last check on nothing can fail. */
+static enum err
+commit(struct reload *r, struct snapshot *s)
+{
+    struct shared *shared = r->shared;
+    struct health_view *view = NULL;
+    struct weather *weather = NULL;
+    struct snapshot *old;
+    struct health_view *old_view;
+    enum err e = prepare(r, s, &view, &weather);
+
+    if (e != ERR_OK)
+        return e;
+    weather_stop(r->weather);
+    *r->weather = weather;
+    snapshot_apply_limits(s, shared->admission);
+    (void)pthread_mutex_lock(&shared->lock);
+    old = shared->current;
+    old_view = shared->view;
+    s->generation = old->generation + 1;
+    view->serial = atomic_load(&shared->view_serial) + 1;
+    shared->current = s;
+    shared->view = view;
+    atomic_store(&shared->view_serial, view->serial);
+    atomic_store(&shared->generation, s->generation);
+    (void)pthread_mutex_unlock(&shared->lock);
+    for (unsigned i = 0; i < shared->worker_count; i++)
+        worker_wake(&shared->workers[i]);
+    snapshot_unref(&old);
+    health_view_unref(&old_view);
+    return ERR_OK;
+}
+
+void
+reload_finish(struct reload *r, bool may_commit)
+{
+    struct snapshot *s;
+    enum err e = ERR_BADMSG;
+
+    if (!r->running || !atomic_load(&r->done))
+        return;
+    (void)pthread_join(r->thread, NULL);
+    r->running = false;
+    s = r->prepared;
+    r->prepared = NULL;
+    if (s != NULL) {
+        uint64_t version = s->charter->version;
+
+        e = may_commit ? commit(r, s) : ERR_CLOSED;
+        if (e == ERR_OK) {
+            metrics_add(&r->shared->metrics.reloads);
+            log_event(LOG_INFO, "reload.done", "charter=%" PRIu64, version);
+        } else {
+            snapshot_unref(&s);
+        }
+    }
+    if (e != ERR_OK) {
+        metrics_add(&r->shared->metrics.reloads_failed);
+        log_issues(r->issues);
+        log_event(LOG_ERROR, "reload.failed", "reason=\"%s\" effect=\"nothing changed\"",
+                  err_text(e));
+    }
+    issues_free(&r->issues);
+    if (r->again && may_commit) {
+        r->again = false;
+        reload_start(r);
+    }
+}
+
+void
+reload_stop(struct reload *r)
+{
+    if (r->running)
+        (void)pthread_join(r->thread, NULL);
+    r->running = false;
+    snapshot_unref(&r->prepared);
+    issues_free(&r->issues);
+}
