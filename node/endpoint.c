@@ -2,14 +2,22 @@
 
 #include "base/check.h"
 
+/* clang-format off */
 static const struct endpoint endpoints[] = {
-    {H1_POST, "/v1/chat/completions", "chat_completions", ENDPOINT_INFERENCE, true, true, true},
-    {H1_POST, "/v1/completions", "completions", ENDPOINT_INFERENCE, true, true, true},
-    {H1_POST, "/v1/embeddings", "embeddings", ENDPOINT_INFERENCE, true, true, true},
-    {H1_GET, "/v1/models", "models", ENDPOINT_MODELS, true, false, true},
-    {H1_GET, "/.well-known/jwks.json", "jwks", ENDPOINT_JWKS, true, false, true},
-    {H1_GET, "/health", "health", ENDPOINT_HEALTH, true, true, false},
+    {H1_POST, "/v1/chat/completions", "chat_completions", ENDPOINT_INFERENCE,
+     STREAM_SSE, USAGE_OPENAI, .replay_safe = true, .on_mesh = true, .on_public = true},
+    {H1_POST, "/v1/completions", "completions", ENDPOINT_INFERENCE,
+     STREAM_SSE, USAGE_OPENAI, .replay_safe = true, .on_mesh = true, .on_public = true},
+    {H1_POST, "/v1/embeddings", "embeddings", ENDPOINT_INFERENCE,
+     STREAM_NONE, USAGE_OPENAI, .replay_safe = true, .on_mesh = true, .on_public = true},
+    {H1_GET, "/v1/models", "models", ENDPOINT_MODELS,
+     STREAM_NONE, USAGE_NONE, .replay_safe = true, .on_public = true},
+    {H1_GET, "/.well-known/jwks.json", "jwks", ENDPOINT_JWKS,
+     STREAM_NONE, USAGE_NONE, .replay_safe = true, .on_public = true},
+    {H1_GET, "/health", "health", ENDPOINT_HEALTH,
+     STREAM_NONE, USAGE_NONE, .replay_safe = true, .on_mesh = true},
 };
+/* clang-format on */
 
 const struct endpoint *
 endpoint_find(enum h1_method method, struct slice path, bool mesh, bool *other_method)

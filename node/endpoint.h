@@ -15,11 +15,22 @@ enum endpoint_kind {
     ENDPOINT_HEALTH,    /* mesh listener only: liveness for peers */
 };
 
+/* How an answer streams, when it does. */
+enum endpoint_stream { STREAM_NONE, STREAM_SSE, STREAM_NDJSON };
+
+/* What the members are called in which an answer counts tokens. */
+enum endpoint_usage {
+    USAGE_NONE,
+    USAGE_OPENAI, /* usage.prompt_tokens, usage.completion_tokens */
+};
+
 struct endpoint {
     enum h1_method method;
     const char *path;
     const char *name; /* in A1 and metrics */
     enum endpoint_kind kind;
+    enum endpoint_stream stream;
+    enum endpoint_usage usage;
     bool replay_safe; /* may be sent again when the connection died without an answer byte */
     bool on_mesh;
     bool on_public;
