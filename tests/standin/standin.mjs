@@ -159,7 +159,10 @@ function openTurn(req, res) {
   const turn = { req, res, record, cut: false, over: false };
 
   turn.gone = new Promise((resolve) => {
-    res.once('close', () => {
+    turn.close = () => {
+      if (turn.over) {
+        return;
+      }
       turn.over = true;
       record.ended = res.writableFinished;
       if (!res.writableFinished && !turn.cut) {
@@ -168,7 +171,8 @@ function openTurn(req, res) {
       }
       resolve();
       changed();
-    });
+    };
+    res.once('close', turn.close);
   });
   requests.push(record);
   if (requests.length > REQUESTS_MAX) {
@@ -317,7 +321,9 @@ function misbehave(turn, script) {
   if (script.reset) {
     turn.cut = true;
     rawSockets.get(peerOf(socket))?.resetAndDestroy();
-    socket.destroy(); // a TLS socket does not always hear of its raw one's end
+    // A TLS socket does not hear of its raw one's end in every Node.js.
+    socket.destroy();
+    turn.close();
   } else if (script.truncate_head) {
     turn.cut = true;
     socket.write('HTTP/1.1 200 OK\r\ncontent-ty', () => socket.destroy());
