@@ -5,6 +5,28 @@ import { ask, attestationsOf, chat, chatBody, hashOf, isSignedBy, useMesh } from
 const scene = useMesh();
 const caller = async (mesh, tenant, from) => ({ token: await mesh.token(tenant), from });
 
+// First: the scenes below leave the clinic's only backend ejected for a while.
+scene('the clinic, pinned to DE: 503 when DE is down, though IE is idle; then back', async (mesh) => {
+  const who = await caller(mesh, 'clinic', 'DE');
+  await mesh.serves(mesh.central, 'clinic', 'DE');
+  await mesh.each('eu-west', (one) => one.forget());
+  await mesh.each('eu-central', (one) => one.stop());
+  try {
+    for (const node of [mesh.central, mesh.west]) {
+      const answer = await node.until('a refusal with 503', async () => {
+        const one = await chat(node, who);
+        return one.status === 503 && one;
+      });
+      assert.equal(answer.json().error.code, 'no_legal_capacity');
+      assert.ok(Number(answer.headers['retry-after']) >= 1);
+    }
+    assert.deepEqual((await mesh.seen('eu-west')), []);
+  } finally {
+    await mesh.each('eu-central', (one) => one.start());
+  }
+  await mesh.serves(mesh.central, 'clinic', 'DE');
+});
+
 const failures = [['a reset', { reset: true }], ['half a head', { truncate_head: true }],
   ['no HTTP', { raw: 'nonsense\r\n\r\n' }], ['a 500', { status: 500 }],
   ['a 503', { status: 503 }]];
@@ -107,27 +129,6 @@ scene('acme/fr goes to eu-central when eu-west has nothing: two hops, two attest
     }
     await mesh.serves(mesh.west, 'acme/fr', 'FR', 'eu-west');
   });
-
-scene('the clinic, pinned to DE: 503 when DE is down, though IE is idle; then back', async (mesh) => {
-  const who = await caller(mesh, 'clinic', 'DE');
-  await mesh.serves(mesh.central, 'clinic', 'DE');
-  await mesh.each('eu-west', (one) => one.forget());
-  await mesh.each('eu-central', (one) => one.stop());
-  try {
-    for (const node of [mesh.central, mesh.west]) {
-      const answer = await node.until('a refusal with 503', async () => {
-        const one = await chat(node, who);
-        return one.status === 503 && one;
-      });
-      assert.equal(answer.json().error.code, 'no_legal_capacity');
-      assert.ok(Number(answer.headers['retry-after']) >= 1);
-    }
-    assert.deepEqual((await mesh.seen('eu-west')), []);
-  } finally {
-    await mesh.each('eu-central', (one) => one.start());
-  }
-  await mesh.serves(mesh.central, 'clinic', 'DE');
-});
 
 scene('the backend operated from the US serves nobody whose operators must be of the EU',
   async (mesh) => {

@@ -40,7 +40,7 @@ side_open(struct side *s, const char *tenants, const char *backends)
                              .origin = {.country = COUNTRY_NONE, .quality = "found"},
                              .now_ms = NOW_MS};
 
-    *s = (struct side){NULL};
+    *s = (struct side){.c = NULL};
     assert_non_null(issues);
     s->c = fixture_load(&parts, issues);
     issues_print(issues, stderr);
