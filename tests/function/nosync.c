@@ -226,27 +226,28 @@ do_write(int fd, const struct iovec *parts, int count, off_t offset)
 
     for (int i = 0; i < count; i++)
         len += parts[i].iov_len;
-    (void)pthread_mutex_lock(&nosync_lock);
-    if (is_watched(fd, &st) && S_ISREG(st.st_mode) && len > 0) {
-        if (offset < 0)
-            at = (fcntl(fd, F_GETFL) & O_APPEND) != 0 ? st.st_size : lseek(fd, 0, SEEK_CUR);
-        if (journal->disk_full != 0 && (uint64_t)at + len > (uint64_t)st.st_size) {
-            (void)pthread_mutex_unlock(&nosync_lock);
-            errno = ENOSPC;
-            return -1;
-        }
-        save_old(fd, &st, (uint64_t)at, len);
-        n = offset < 0 ? syscall(SYS_writev, fd, parts, count)
-                       : syscall(SYS_pwritev, fd, parts, count, offset, 0L);
-        (void)pthread_mutex_unlock(&nosync_lock);
-        return n;
+    /* What is not kept an eye on goes without the mutex: pipes and sockets may block, and a
+     * signal's handler that writes to one may have interrupted the mutex's holder. */
+    if (!is_watched(fd, &st) || !S_ISREG(st.st_mode) || len == 0) {
+        if (count == 1 && offset < 0)
+            return syscall(SYS_write, fd, parts[0].iov_base, parts[0].iov_len);
+        return offset < 0 ? syscall(SYS_writev, fd, parts, count)
+                          : syscall(SYS_pwritev, fd, parts, count, offset, 0L);
     }
+    (void)pthread_mutex_lock(&nosync_lock);
+    (void)fstat(fd, &st); /* its size may have grown meanwhile */
+    if (offset < 0)
+        at = (fcntl(fd, F_GETFL) & O_APPEND) != 0 ? st.st_size : lseek(fd, 0, SEEK_CUR);
+    if (journal->disk_full != 0 && (uint64_t)at + len > (uint64_t)st.st_size) {
+        (void)pthread_mutex_unlock(&nosync_lock);
+        errno = ENOSPC;
+        return -1;
+    }
+    save_old(fd, &st, (uint64_t)at, len);
+    n = offset < 0 ? syscall(SYS_writev, fd, parts, count)
+                   : syscall(SYS_pwritev, fd, parts, count, offset, 0L);
     (void)pthread_mutex_unlock(&nosync_lock);
-    /* May block (pipes, sockets), so without the mutex. */
-    if (count == 1 && offset < 0)
-        return syscall(SYS_write, fd, parts[0].iov_base, parts[0].iov_len);
-    return offset < 0 ? syscall(SYS_writev, fd, parts, count)
-                      : syscall(SYS_pwritev, fd, parts, count, offset, 0L);
+    return n;
 }
 
 static struct iovec
