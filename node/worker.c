@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define WORKER_KEPT_BYTES (64u << 20) /* idle buffer blocks a worker keeps */
+#define WORKER_GATHER_US 500          /* how long a busy worker holds records back */
 
 struct ledger_entry *
 worker_entry(struct worker *w)
@@ -37,6 +38,7 @@ worker_submit(struct worker *w, struct ledger_entry *entry)
 {
     entry->next = w->gathered;
     w->gathered = entry;
+    loop_gathered(w->loop);
 }
 
 void
@@ -45,12 +47,17 @@ worker_hand_over(struct worker *w)
     struct ledger_entry *newest = w->gathered;
 
     w->gathered = NULL;
-    if (newest != NULL)
-        ledger_submit_list(w->shared->ledger, newest);
+    if (newest == NULL)
+        return;
+    ledger_submit_list(w->shared->ledger, newest);
+    /* Finished A2s wake nobody. */
+    ledger_collect(w->shared->ledger, w->index);
 }
 
+/* Nothing else to do: what was gathered becomes one batch. While requests keep coming a
+ * batch grows, so that the cost of a sync is shared by more of them. */
 static void
-on_turn_end(void *context)
+on_rest(void *context)
 {
     worker_hand_over(context);
 }
@@ -222,7 +229,7 @@ worker_start(struct worker *w, struct shared *shared, unsigned index)
     e = make(w);
     if (e == ERR_OK) {
         loop_on_wake(w->loop, on_wake, w);
-        loop_on_turn_end(w->loop, on_turn_end, w);
+        loop_on_rest(w->loop, on_rest, w, WORKER_GATHER_US);
         if (pthread_create(&w->thread, NULL, run, w) != 0)
             e = ERR_NOMEM;
     }

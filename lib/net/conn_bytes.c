@@ -70,8 +70,8 @@ conn_fill(struct conn *c, unsigned *events)
         if (e == ERR_OK) {
             total += n;
             *events |= CONN_DATA;
-            /* A plain socket that gave less than asked is empty: save the extra read. */
-            if (c->ssl == NULL && n < room)
+            /* What gave less than asked is empty: save the extra read. */
+            if (c->ssl != NULL ? !conn_tls_holds(c) : n < room)
                 break;
             continue;
         }

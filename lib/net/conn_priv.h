@@ -66,6 +66,8 @@ void conn_tls_fini(struct conn *c);
 MUST_USE enum err conn_tls_handshake(struct conn *c); /* ERR_AUTH: who the peer is doesn't hold */
 MUST_USE enum err conn_tls_read(struct conn *c, uint8_t *at, size_t room, size_t *out);
 MUST_USE enum err conn_tls_write(struct conn *c, struct slice bytes, size_t *out);
+/* Whether the session holds bytes that the socket will not announce again. */
+bool conn_tls_holds(const struct conn *c);
 void conn_tls_goodbye(struct conn *c);
 
 #endif

@@ -85,6 +85,12 @@ conn_tls_write(struct conn *c, struct slice bytes, size_t *out)
     return ERR_OK;
 }
 
+bool
+conn_tls_holds(const struct conn *c)
+{
+    return SSL_has_pending(c->ssl) == 1;
+}
+
 void
 conn_tls_goodbye(struct conn *c)
 {

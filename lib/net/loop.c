@@ -34,8 +34,10 @@ struct loop {
     struct mono now; /* ns == 0: not read in this turn yet */
     loop_fn wake_fn;
     void *wake_context;
-    loop_fn turn_end_fn;
-    void *turn_end_context;
+    loop_fn rest_fn;
+    void *rest_context;
+    uint64_t rest_max_ns;
+    struct mono gathered; /* since when something is; ns == 0: nothing */
     struct signal_hook signals[LOOP_SIGNALS_MAX];
     size_t signal_count;
     struct loop_flush flushes; /* ring head */
@@ -85,8 +87,9 @@ loop_new(struct loop **out)
     config = event_config_new();
     if (config == NULL)
         goto fail_loop;
-    /* One thread owns the base; other threads only write the eventfd. */
-    (void)event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_PRECISE_TIMER);
+    /* One thread owns the base; other threads only write the eventfd. Precise timers would
+     * cost a timerfd call in every turn. */
+    (void)event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
     loop->base = event_base_new_with_config(config);
     event_config_free(config);
     if (loop->base == NULL)
@@ -156,18 +159,31 @@ loop_free(struct loop **out)
     *out = NULL;
 }
 
+static void
+rest(struct loop *loop)
+{
+    loop->gathered.ns = 0;
+    loop->rest_fn(loop->rest_context);
+}
+
 void
 loop_run(struct loop *loop)
 {
     while (!atomic_load_explicit(&loop->stopping, memory_order_acquire)) {
+        bool holds = loop->gathered.ns != 0;
+
         loop->now.ns = 0;
-        if (event_base_loop(loop->base, EVLOOP_ONCE) < 0)
+        (void)event_base_get_max_events(loop->base, EVENT_BASE_COUNT_ACTIVE, 1);
+        if (event_base_loop(loop->base, holds ? EVLOOP_NONBLOCK : EVLOOP_ONCE) < 0)
             return;
+        if (holds && (event_base_get_max_events(loop->base, EVENT_BASE_COUNT_ACTIVE, 1) == 0 ||
+                      clock_mono().ns - loop->gathered.ns > loop->rest_max_ns))
+            rest(loop);
         call_all(&loop->flushes);
         bury_all(loop);
-        if (loop->turn_end_fn != NULL)
-            loop->turn_end_fn(loop->turn_end_context);
     }
+    if (loop->gathered.ns != 0)
+        rest(loop);
 }
 
 void
@@ -203,10 +219,19 @@ loop_on_wake(struct loop *loop, loop_fn fn, void *context)
 }
 
 void
-loop_on_turn_end(struct loop *loop, loop_fn fn, void *context)
+loop_on_rest(struct loop *loop, loop_fn fn, void *context, uint64_t max_us)
 {
-    loop->turn_end_fn = fn;
-    loop->turn_end_context = context;
+    loop->rest_fn = fn;
+    loop->rest_context = context;
+    loop->rest_max_ns = max_us * 1000;
+}
+
+void
+loop_gathered(struct loop *loop)
+{
+    ASSERT(loop->rest_fn != NULL);
+    if (loop->gathered.ns == 0)
+        loop->gathered = loop_now(loop);
 }
 
 static void

@@ -8,7 +8,8 @@
 #include <stdint.h>
 
 /* One event loop, one thread. A turn is: wait, run callbacks, flush what they wrote,
- * destroy what they buried. libevent stays behind this header. */
+ * destroy what they buried. Timers are good to some milliseconds. libevent stays behind
+ * this header. */
 
 struct loop;
 
@@ -27,9 +28,13 @@ typedef void (*loop_fn)(void *context);
 void loop_on_wake(struct loop *loop, loop_fn fn, void *context);
 /* Called on the loop's thread when the process gets the signal. At most 8. */
 MUST_USE enum err loop_on_signal(struct loop *loop, int signal_number, loop_fn fn, void *context);
-/* Called at the end of each turn, after everything else in it: for what is gathered in a
- * turn and handed over once. */
-void loop_on_turn_end(struct loop *loop, loop_fn fn, void *context);
+/* Work that is gathered while events keep coming and handed over together. After each turn
+ * that left something gathered (loop_gathered) the loop looks for more events without
+ * waiting; it calls fn when there are none, when the work has been held for max_us, and
+ * before the loop ends. */
+void loop_on_rest(struct loop *loop, loop_fn fn, void *context, uint64_t max_us);
+/* Something was gathered: fn is due. Loop's thread. */
+void loop_gathered(struct loop *loop);
 /* fn(context) after the callbacks of this turn; for objects that end in a callback. */
 void loop_bury(struct loop *loop, loop_fn fn, void *context);
 

@@ -104,6 +104,8 @@ context(const SSL_METHOD *method, bool mesh)
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    /* A record with its head in one system call. */
+    SSL_CTX_set_read_ahead(ctx, 1);
     (void)SSL_CTX_set_max_early_data(ctx, 0);
     if (SSL_CTX_set_min_proto_version(ctx, mesh ? TLS1_3_VERSION : TLS1_2_VERSION) != 1 ||
         SSL_CTX_set_cipher_list(ctx, CIPHERS_1_2) != 1 ||

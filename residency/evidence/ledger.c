@@ -325,17 +325,20 @@ ledger_submit(struct ledger *l, struct ledger_entry *entry)
     ASSERT(entry->type == WAL_A1 || entry->type == WAL_A2);
     ASSERT(entry->worker < l->opts.worker_count);
     ASSERT(entry->len <= sizeof(entry->bytes));
-    ledger_push(l, entry, entry);
+    ledger_push(l, entry, entry, entry->type == WAL_A1);
 }
 
 void
 ledger_submit_list(struct ledger *l, struct ledger_entry *newest)
 {
     struct ledger_entry *oldest = newest;
+    bool waited = newest->type == WAL_A1;
 
-    for (; oldest->next != NULL; oldest = oldest->next)
+    for (; oldest->next != NULL; oldest = oldest->next) {
         ASSERT(oldest->worker < l->opts.worker_count);
-    ledger_push(l, newest, oldest);
+        waited = waited || oldest->next->type == WAL_A1;
+    }
+    ledger_push(l, newest, oldest, waited);
 }
 
 enum err
@@ -388,7 +391,7 @@ ledger_control(struct ledger *l, struct slice json, bool wait)
     if (e != ERR_OK)
         return e;
     item->waited = wait;
-    ledger_push(l, &item->entry, &item->entry);
+    ledger_push(l, &item->entry, &item->entry, true);
     if (!wait)
         return ERR_OK; /* the commit thread's now */
     (void)pthread_mutex_lock(&l->control_lock);

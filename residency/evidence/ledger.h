@@ -85,7 +85,9 @@ struct ledger_shard {
 MUST_USE enum err ledger_shard(struct ledger *l, struct slice tenant, int64_t wall_ms,
                                struct ledger_shard *out);
 
-/* Hands an entry over; never blocks, never fails: its result comes with done(). */
+/* Hands an entry over; never blocks, never fails: its result comes with done(). Nobody waits
+ * for an A2: it rides in the next batch that has an A1, or in one of its own some 50 ms
+ * later, and its done() comes with the worker's next collection. */
 void ledger_submit(struct ledger *l, struct ledger_entry *entry);
 /* The same for a list linked through next, newest first: what one turn of a worker brought is
  * one hand-over and wakes the commit thread once. */

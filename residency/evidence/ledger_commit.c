@@ -12,8 +12,9 @@
  *   take all that was submitted -> sync new subject keys -> frames into one buffer
  *   -> one write, one fdatasync -> answers to the workers, one wake each -> again
  *
- * What arrives meanwhile is the next batch. After a failed write or sync nothing is
- * tried again: the kernel may have dropped the pages and would report the next sync as
+ * What arrives meanwhile is the next batch. Records that nobody waits for (A2s) ride along,
+ * or start a batch of their own after LEDGER_LAZY_MS. After a failed write or sync nothing
+ * is tried again: the kernel may have dropped the pages and would report the next sync as
  * good. Every entry then comes back with ERR_IO. */
 
 static struct ledger_entry *
@@ -32,7 +33,7 @@ reversed(struct ledger_entry *newest)
 }
 
 void
-ledger_push(struct ledger *l, struct ledger_entry *newest, struct ledger_entry *oldest)
+ledger_push(struct ledger *l, struct ledger_entry *newest, struct ledger_entry *oldest, bool wake)
 {
     struct ledger_entry *head = atomic_load_explicit(&l->submitted, memory_order_relaxed);
     uint64_t one = 1;
@@ -40,7 +41,10 @@ ledger_push(struct ledger *l, struct ledger_entry *newest, struct ledger_entry *
     do {
         oldest->next = head;
     } while (!atomic_compare_exchange_weak(&l->submitted, &head, newest));
-    /* Both sides are sequentially consistent: either the commit thread sees the entry
+    if (!wake)
+        return;
+    atomic_store(&l->wanted, true);
+    /* Both sides are sequentially consistent: either the commit thread sees that it is wanted
      * before it sleeps, or this sees that it sleeps. */
     if (atomic_load(&l->asleep) && atomic_exchange(&l->asleep, false)) {
         while (write(l->event_fd, &one, sizeof(one)) < 0 && errno == EINTR)
@@ -49,19 +53,22 @@ ledger_push(struct ledger *l, struct ledger_entry *newest, struct ledger_entry *
 }
 
 static void
-sleep_until_pushed(struct ledger *l)
+sleep_until_wanted(struct ledger *l)
 {
     struct pollfd wait = {.fd = l->event_fd, .events = POLLIN};
     uint64_t count;
 
     atomic_store(&l->asleep, true);
-    if (atomic_load(&l->submitted) != NULL || atomic_load(&l->stop)) {
+    if (atomic_load(&l->wanted) || atomic_load(&l->stop)) {
         atomic_store(&l->asleep, false);
         return;
     }
-    while (atomic_load(&l->asleep) && poll(&wait, 1, -1) < 0 && errno == EINTR)
+    /* An open request's A2 comes without waking anybody. */
+    while (atomic_load(&l->asleep) &&
+           poll(&wait, 1, atomic_load(&l->open) > 0 ? LEDGER_LAZY_MS : -1) < 0 && errno == EINTR)
         ;
-    (void)!read(l->event_fd, &count, sizeof(count)); /* non-blocking */
+    if (!atomic_exchange(&l->asleep, false))
+        (void)!read(l->event_fd, &count, sizeof(count)); /* non-blocking */
 }
 
 static enum err
@@ -149,7 +156,7 @@ finish_entry(struct ledger *l, struct ledger_entry *entry, enum err result)
     if (entry->type == WAL_A2)
         ledger_release(l);
     entry->result = result;
-    worker->touched = true;
+    worker->touched = worker->touched || entry->type == WAL_A1;
     do {
         entry->next = head;
     } while (!atomic_compare_exchange_weak(&worker->completed, &head, entry));
@@ -213,12 +220,16 @@ commit_main(void *arg)
 
     ASSERT(l->magic == LEDGER_MAGIC);
     for (;;) {
-        struct ledger_entry *list = reversed(atomic_exchange(&l->submitted, NULL));
+        struct ledger_entry *list;
+        bool stop = atomic_load(&l->stop);
 
-        if (list == NULL && atomic_load(&l->stop))
+        if (!stop && !atomic_exchange(&l->wanted, false)) {
+            sleep_until_wanted(l);
+            atomic_store(&l->wanted, false);
+        }
+        list = reversed(atomic_exchange(&l->submitted, NULL));
+        if (list == NULL && stop)
             return NULL;
-        if (list == NULL)
-            sleep_until_pushed(l);
         while (list != NULL)
             list = commit_batch(l, list);
     }

@@ -14,6 +14,7 @@
 #define LEDGER_MAGIC UINT32_C(0x4c454447)
 #define LEDGER_BATCH_MAX ((size_t)1 << 20)
 #define LEDGER_SEGMENTS_READY 2u
+#define LEDGER_LAZY_MS 50 /* how long a record that nobody waits for may stay in memory */
 #define LEDGER_SHARDS_MAX (UINT32_C(1) << 20)
 #define LEDGER_PATH_MAX 4096
 /* What one reservation holds back: three attempts and their end. */
@@ -87,6 +88,7 @@ struct ledger {
     uint64_t *next_index;     /* of each slot; likewise */
     size_t next_index_size;
     _Atomic(struct ledger_entry *) submitted; /* newest first */
+    atomic_bool wanted;                       /* somebody waits for what was submitted */
     atomic_bool asleep; /* the commit thread waits: whoever clears it writes the event */
     atomic_bool stop;
     atomic_bool sick; /* a write or sync failed: for good */
@@ -108,8 +110,10 @@ struct ledger {
     pthread_cond_t control_done;
 };
 
-/* Pushes without looking at anything: from any thread. */
-void ledger_push(struct ledger *l, struct ledger_entry *newest, struct ledger_entry *oldest);
+/* Pushes without looking at anything: from any thread. Without `wake` it waits for the next
+ * batch that somebody needs, at most LEDGER_LAZY_MS. */
+void ledger_push(struct ledger *l, struct ledger_entry *newest, struct ledger_entry *oldest,
+                 bool wake);
 /* Takes room out of what is neither used nor promised. */
 MUST_USE bool ledger_promise(struct ledger *l, uint64_t bytes);
 uint64_t ledger_control_cost(size_t len);

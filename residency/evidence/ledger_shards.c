@@ -100,7 +100,7 @@ open_shard(struct ledger *l, struct slice tenant, int64_t wall_ms, uint32_t mont
     l->shard_index[place_of(l, tenant, month)] = l->shard_count + 1;
     l->shard_count++;
     /* Under the mutex, so no leaf of the shard can be pushed before. */
-    ledger_push(l, &item->entry, &item->entry);
+    ledger_push(l, &item->entry, &item->entry, true);
     return ERR_OK;
 }
 
