@@ -190,7 +190,6 @@ static enum err
 record(struct txn *t, struct record_a1 *a1)
 {
     struct snapshot *s = t->current != NULL ? t->current : t->pinned;
-    uint8_t digest[HASH_SIZE];
     struct text out;
     enum err e = reserve(t);
 
@@ -198,9 +197,8 @@ record(struct txn *t, struct record_a1 *a1)
         return e;
     fill_common(t, s, a1);
     fill_caller(t, s, a1);
-    decide_legal_digest(s->charter, &t->decision.legal, digest);
     a1->legal_count = bits_count(&t->decision.legal);
-    a1->legal_digest = digest;
+    a1->legal_digest = legal_digests_of(t->worker->legal_digests, s->charter, &t->decision.legal);
     text_init(&out, t->entry->bytes, sizeof(t->entry->bytes));
     e = record_a1_write(s->signer, a1, &out);
     if (e != ERR_OK)

@@ -116,7 +116,7 @@ choose_now(struct txn *t)
                                  .own_node = s->own_node,
                                  .own_region = s->own_region,
                                  .own_region_only = t->peer_request || !t->decision.cross_region_ok,
-                                 .random = random_below(UINT64_MAX)};
+                                 .random = random_stock_u64(&w->random)};
 
     for (uint32_t i = bits_next(&t->decision.legal, 0); i < s->charter->backend_count;
          i = bits_next(&t->decision.legal, i + 1)) {
@@ -387,7 +387,7 @@ dispatch_release(struct txn *t, enum breaker_outcome outcome, uint32_t retry_aft
     if (!t->slot_held)
         return;
     admission_breaker_note(a, t->slot_id, outcome, retry_after_s * 1000, loop_now(t->worker->loop),
-                           random_below(UINT64_MAX));
+                           random_stock_u64(&t->worker->random));
     admission_slot_free(a, t->slot_id);
     t->slot_held = false;
 }

@@ -153,7 +153,7 @@ begin_known(struct client *c, const struct h1_head *head, const struct endpoint 
     c->txn = t;
     t->endpoint = endpoint;
     txn_move(t, TXN_READ_BODY);
-    random_uuid7(t->received_ms, t->id);
+    random_uuid7(&t->worker->random, t->received_ms, t->id);
     if (t->peer_request)
         return peer_identify(t);
     if (!identify_caller(t))

@@ -398,7 +398,7 @@ cut_answer(struct txn *t, const char *outcome, enum record_end end)
     attest_outcome(t, outcome, t->status);
     if (t->slot_held)
         admission_breaker_note(t->worker->shared->admission, t->slot_id, BREAKER_FAIL, 0,
-                               loop_now(t->worker->loop), random_below(UINT64_MAX));
+                               loop_now(t->worker->loop), random_stock_u64(&t->worker->random));
     if (c != NULL && t->is_stream && t->line_run >= 2)
         (void)client_answer_body(c, SLICE_LIT(event));
     t->client = NULL;

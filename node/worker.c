@@ -174,6 +174,8 @@ make(struct worker *w)
     if (e == ERR_OK)
         e = jscan_keys_new(&w->keys);
     if (e == ERR_OK)
+        e = legal_digests_new(&w->legal_digests);
+    if (e == ERR_OK)
         e = upstream_pool_new(w, &w->upstreams);
     w->own = calloc(BITS_COUNT_MAX, sizeof(*w->own));
     if (e == ERR_OK && w->own == NULL)
@@ -206,6 +208,7 @@ drop(struct worker *w)
     }
     identity_cache_free(&w->identities);
     jscan_keys_free(&w->keys);
+    legal_digests_free(&w->legal_digests);
     free(w->own);
     w->own = NULL;
     buf_pool_free(&w->pool);

@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/jscan.h"
+#include "crypto/random.h"
 #include "health/view.h"
 #include "net/listener.h"
 #include "net/loop.h"
@@ -10,6 +11,7 @@
 #include "node/snapshot.h"
 #include "residency/evidence/ledger.h"
 #include "residency/evidence/subject.h"
+#include "residency/legal_digests.h"
 #include "routing/admission.h"
 
 #include <pthread.h>
@@ -59,7 +61,9 @@ struct worker {
     struct listener *public_listener;
     struct listener *mesh_listener;
     struct choose_own *own; /* scratch for choose, BITS_COUNT_MAX */
-    struct client *clients; /* list of open ones */
+    struct legal_digests *legal_digests;
+    struct random_stock random; /* request ids and ties: nothing secret */
+    struct client *clients;     /* list of open ones */
     struct ledger_entry *free_entries;
     struct ledger_entry *gathered; /* records of this turn, newest first */
     struct txn *free_txns;

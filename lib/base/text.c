@@ -40,12 +40,6 @@ text_add(struct text *t, struct slice s)
 }
 
 void
-text_add_str(struct text *t, const char *s)
-{
-    text_add(t, slice_str(s));
-}
-
-void
 text_add_char(struct text *t, char c)
 {
     uint8_t *at = room(t, 1);

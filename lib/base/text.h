@@ -31,7 +31,11 @@ text_slice(const struct text *t)
 }
 
 void text_add(struct text *t, struct slice s);
-void text_add_str(struct text *t, const char *s);
+static inline void
+text_add_str(struct text *t, const char *s)
+{
+    text_add(t, slice_str(s)); /* inline: the length of a literal is known when compiled */
+}
 void text_add_char(struct text *t, char c);
 void text_add_u64(struct text *t, uint64_t v);
 void text_add_i64(struct text *t, int64_t v);

@@ -11,14 +11,22 @@ struct evp_md_ctx_st;
 #define KEY_P256_SIZE 32    /* one coordinate, r, s or the private scalar */
 #define KEY_ED25519_SIZE 32 /* a public key */
 
+#define KEY_SIGNERS_KEPT 8 /* duplicates that wait for the next signature */
+
+struct key_signers {
+    _Atomic(struct evp_pkey_ctx_st *) places[KEY_SIGNERS_KEPT];
+};
+
 /* The contexts are prepared once and only duplicated afterwards: looking algorithms up
- * by name costs a quarter of a signature. Whoever signs owns his duplicate; nothing in
- * here changes after key_wrap(), which is what lets threads share a key. */
+ * by name costs a quarter of a signature. Whoever signs owns his duplicate, and leaves it
+ * in a free place of `kept` for the next; nothing else changes after key_wrap(), which is
+ * what lets threads share a key. */
 struct key {
     enum key_alg alg;
     bool is_private;
     struct evp_pkey_st *pkey;
     struct evp_pkey_ctx_st *signer;   /* ES256, private only */
+    struct key_signers *kept;         /* its duplicates */
     struct evp_pkey_ctx_st *verifier; /* all but EdDSA */
     struct evp_md_ctx_st *ed_signer;  /* EdDSA, private only */
     struct evp_md_ctx_st *ed_verifier;

@@ -4,10 +4,12 @@
 #include "base/check.h"
 #include "crypto/hash.h"
 
-#include <openssl/ecdsa.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define DER_SIZE_MAX 80 /* two integers of at most 33 bytes with their heads: 72 */
 #define PSS_SALT_SIZE 32
@@ -62,6 +64,9 @@ key_contexts_prepare(struct key *key)
         return set_rsa(key->verifier, key->alg) ? ERR_OK : ERR_CRYPTO;
     if (!key->is_private)
         return ERR_OK;
+    key->kept = calloc(1, sizeof(*key->kept));
+    if (key->kept == NULL)
+        return ERR_NOMEM;
     key->signer = EVP_PKEY_CTX_new_from_pkey(NULL, key->pkey, NULL);
     if (key->signer == NULL || EVP_PKEY_sign_init(key->signer) != 1)
         return ERR_CRYPTO;
@@ -71,6 +76,10 @@ key_contexts_prepare(struct key *key)
 void
 key_contexts_free(struct key *key)
 {
+    for (size_t i = 0; key->kept != NULL && i < KEY_SIGNERS_KEPT; i++)
+        EVP_PKEY_CTX_free(atomic_exchange(&key->kept->places[i], NULL));
+    free(key->kept);
+    key->kept = NULL;
     EVP_PKEY_CTX_free(key->signer);
     EVP_PKEY_CTX_free(key->verifier);
     EVP_MD_CTX_free(key->ed_signer);
@@ -83,19 +92,60 @@ key_contexts_free(struct key *key)
 
 /* ---- ES256: raw r||s outside, DER inside ------------------------------------------ */
 
-static enum err
-raw_from_der(const uint8_t *der, size_t len, uint8_t out[KEY_SIGN_SIZE])
+/* One positive INTEGER of at most 32 bytes (X.690 section 8.3), to 32 bytes. */
+static bool
+take_der_integer(struct slice *der, uint8_t out[KEY_P256_SIZE])
 {
-    const uint8_t *at = der;
-    ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &at, (long)len);
-    bool ok;
+    struct slice value;
 
-    if (sig == NULL)
+    if (der->len < 2 || der->p[0] != 0x02 || der->p[1] == 0 || der->p[1] > der->len - 2)
+        return false;
+    value = slice_sub(*der, 2, der->p[1]);
+    *der = slice_sub(*der, 2 + (size_t)der->p[1], der->len);
+    while (value.len > 1 && value.p[0] == 0)
+        value = slice_sub(value, 1, value.len);
+    if (value.len > KEY_P256_SIZE)
+        return false;
+    memset(out, 0, KEY_P256_SIZE);
+    memcpy(out + KEY_P256_SIZE - value.len, value.p, value.len);
+    return true;
+}
+
+/* Of OpenSSL's own making, so its form is known: a SEQUENCE of two INTEGERs. */
+static enum err
+raw_from_der(struct slice der, uint8_t out[KEY_SIGN_SIZE])
+{
+    if (der.len < 2 || der.p[0] != 0x30 || der.p[1] != der.len - 2)
         return ERR_CRYPTO;
-    ok = BN_bn2binpad(ECDSA_SIG_get0_r(sig), out, KEY_P256_SIZE) == KEY_P256_SIZE &&
-         BN_bn2binpad(ECDSA_SIG_get0_s(sig), out + KEY_P256_SIZE, KEY_P256_SIZE) == KEY_P256_SIZE;
-    ECDSA_SIG_free(sig);
-    return ok ? ERR_OK : ERR_CRYPTO;
+    der = slice_sub(der, 2, der.len);
+    if (!take_der_integer(&der, out) || !take_der_integer(&der, out + KEY_P256_SIZE) ||
+        der.len != 0)
+        return ERR_CRYPTO;
+    return ERR_OK;
+}
+
+static EVP_PKEY_CTX *
+signer_take(const struct key *key)
+{
+    for (size_t i = 0; i < KEY_SIGNERS_KEPT; i++) {
+        EVP_PKEY_CTX *ctx = atomic_exchange(&key->kept->places[i], NULL);
+
+        if (ctx != NULL)
+            return ctx;
+    }
+    return EVP_PKEY_CTX_dup(key->signer);
+}
+
+static void
+signer_leave(const struct key *key, EVP_PKEY_CTX *ctx)
+{
+    for (size_t i = 0; i < KEY_SIGNERS_KEPT; i++) {
+        EVP_PKEY_CTX *none = NULL;
+
+        if (atomic_compare_exchange_strong(&key->kept->places[i], &none, ctx))
+            return;
+    }
+    EVP_PKEY_CTX_free(ctx);
 }
 
 static enum err
@@ -103,16 +153,17 @@ sign_es256(const struct key *key, struct slice message, uint8_t out[KEY_SIGN_SIZ
 {
     uint8_t digest[HASH_SIZE], der[DER_SIZE_MAX];
     size_t len = sizeof(der);
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_dup(key->signer);
-    enum err e = ERR_CRYPTO;
+    EVP_PKEY_CTX *ctx = signer_take(key);
 
     if (ctx == NULL)
         return ERR_NOMEM;
     hash_sha256(message, digest);
-    if (EVP_PKEY_sign(ctx, der, &len, digest, sizeof(digest)) == 1)
-        e = raw_from_der(der, len, out);
-    EVP_PKEY_CTX_free(ctx);
-    return e;
+    if (EVP_PKEY_sign(ctx, der, &len, digest, sizeof(digest)) != 1) {
+        EVP_PKEY_CTX_free(ctx); /* in an unknown state */
+        return ERR_CRYPTO;
+    }
+    signer_leave(key, ctx);
+    return raw_from_der(slice_of(der, len), out);
 }
 
 /* 1 <= v < n. Nothing here is secret, so the comparison may take what time it likes. */

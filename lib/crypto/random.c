@@ -3,6 +3,7 @@
 #include "base/check.h"
 
 #include <openssl/rand.h>
+#include <string.h>
 
 #define FILL_MAX (1u << 20) /* RAND_bytes counts in int */
 #define UUID_BYTES 16
@@ -37,13 +38,35 @@ random_below(uint64_t bound)
 }
 
 void
-random_uuid7(int64_t unix_ms, char out[UUID_TEXT_SIZE])
+random_stock_take(struct random_stock *stock, void *out, size_t len)
+{
+    ASSERT(len <= RANDOM_STOCK_SIZE);
+    if (stock->left < len) {
+        random_fill(stock->bytes, sizeof(stock->bytes));
+        stock->left = sizeof(stock->bytes);
+    }
+    stock->left -= len;
+    memcpy(out, stock->bytes + stock->left, len);
+    memset(stock->bytes + stock->left, 0, len);
+}
+
+uint64_t
+random_stock_u64(struct random_stock *stock)
+{
+    uint64_t v;
+
+    random_stock_take(stock, &v, sizeof(v));
+    return v;
+}
+
+void
+random_uuid7(struct random_stock *stock, int64_t unix_ms, char out[UUID_TEXT_SIZE])
 {
     static const char digits[] = "0123456789abcdef";
     uint8_t b[UUID_BYTES];
     char *at = out;
 
-    random_fill(b + 6, sizeof(b) - 6);
+    random_stock_take(stock, b + 6, sizeof(b) - 6);
     for (unsigned i = 0; i < 6; i++)
         b[i] = (uint8_t)((uint64_t)unix_ms >> (40 - 8 * i));
     b[6] = (uint8_t)(0x70 | (b[6] & 0x0f)); /* version 7 */

@@ -49,7 +49,7 @@ record_signer_free(struct record_signer **s)
 static void
 write_jti(struct record_object *o, const struct record_a1 *a1)
 {
-    record_member(o, "jti");
+    record_member(o, SLICE_LIT("jti"));
     text_add_char(o->text, '"');
     text_add_str(o->text, a1->txn);
     text_add_char(o->text, '.');
@@ -62,34 +62,34 @@ write_jti(struct record_object *o, const struct record_a1 *a1)
 static void
 write_origin(struct record_object *o, const struct record_a1 *a1)
 {
-    struct record_object origin = record_member_object(o, "origin");
+    struct record_object origin = record_member_object(o, SLICE_LIT("origin"));
 
-    record_member_country(&origin, "country", a1->country);
-    record_member_country(&origin, "registered", a1->registered);
-    record_member_str(&origin, "source", a1->origin_source);
-    record_member_str(&origin, "quality", a1->origin_quality);
-    record_member_str(&origin, "db", a1->geo_db);
+    record_member_country(&origin, SLICE_LIT("country"), a1->country);
+    record_member_country(&origin, SLICE_LIT("registered"), a1->registered);
+    record_member_str(&origin, SLICE_LIT("source"), a1->origin_source);
+    record_member_str(&origin, SLICE_LIT("quality"), a1->origin_quality);
+    record_member_str(&origin, SLICE_LIT("db"), a1->geo_db);
     record_object_end(&origin);
 }
 
 static void
 write_policy(struct record_object *o, const struct record_a1 *a1)
 {
-    struct record_object member = record_member_object(o, "ingress");
+    struct record_object member = record_member_object(o, SLICE_LIT("ingress"));
 
-    record_member_str(&member, "region", a1->ingress_region);
-    record_member_str(&member, "node", a1->ingress_node);
+    record_member_str(&member, SLICE_LIT("region"), a1->ingress_region);
+    record_member_str(&member, SLICE_LIT("node"), a1->ingress_node);
     record_object_end(&member);
-    member = record_member_object(o, "charter");
-    record_member_u64(&member, "version", a1->charter_version);
-    record_member_str(&member, "digest", a1->charter_digest);
+    member = record_member_object(o, SLICE_LIT("charter"));
+    record_member_u64(&member, SLICE_LIT("version"), a1->charter_version);
+    record_member_str(&member, SLICE_LIT("digest"), a1->charter_digest);
     record_object_end(&member);
-    record_member_str(o, "policy", a1->policy_digest);
+    record_member_str(o, SLICE_LIT("policy"), a1->policy_digest);
     if (a1->legal_digest == NULL)
         return;
-    member = record_member_object(o, "legal");
-    record_member_u64(&member, "count", a1->legal_count);
-    record_member_bytes(&member, "digest", a1->legal_digest, CUT);
+    member = record_member_object(o, SLICE_LIT("legal"));
+    record_member_u64(&member, SLICE_LIT("count"), a1->legal_count);
+    record_member_bytes(&member, SLICE_LIT("digest"), a1->legal_digest, CUT);
     record_object_end(&member);
 }
 
@@ -100,17 +100,17 @@ write_target(struct record_object *o, const struct record_a1 *a1)
 
     if (a1->target_backend == NULL && a1->target_node == NULL)
         return;
-    target = record_member_object(o, "target");
-    record_member_str(&target, "backend", a1->target_backend);
-    record_member_str(&target, "node", a1->target_node);
-    record_member_str(&target, "region", a1->target_region);
-    record_member_country(&target, "country", a1->target_country);
+    target = record_member_object(o, SLICE_LIT("target"));
+    record_member_str(&target, SLICE_LIT("backend"), a1->target_backend);
+    record_member_str(&target, SLICE_LIT("node"), a1->target_node);
+    record_member_str(&target, SLICE_LIT("region"), a1->target_region);
+    record_member_country(&target, SLICE_LIT("country"), a1->target_country);
     if (a1->target_node == NULL) {
-        record_member_country(&target, "operator", a1->target_operator);
-        record_member_country(&target, "owner", a1->target_owner);
+        record_member_country(&target, SLICE_LIT("operator"), a1->target_operator);
+        record_member_country(&target, SLICE_LIT("owner"), a1->target_owner);
     }
-    record_member_str(&target, "assurance", a1->target_assurance);
-    record_member_bytes(&target, "key", a1->target_key, CUT);
+    record_member_str(&target, SLICE_LIT("assurance"), a1->target_assurance);
+    record_member_bytes(&target, SLICE_LIT("key"), a1->target_key, CUT);
     record_object_end(&target);
 }
 
@@ -118,24 +118,24 @@ static void
 write_model(struct record_object *o, const struct record_a1 *a1)
 {
     struct slice digest = slice_sub(slice_str(a1->model_digest), 0, 32);
-    struct record_object model = record_member_object(o, "model");
+    struct record_object model = record_member_object(o, SLICE_LIT("model"));
 
-    record_member_slice(&model, "requested", record_foreign(a1->model_requested));
-    record_member_str(&model, "served", a1->model_served);
-    record_member_str(&model, "version", a1->model_version);
-    record_member_slice(&model, "digest", digest);
-    record_member_str(&model, "evidence", a1->model_evidence);
+    record_member_slice(&model, SLICE_LIT("requested"), record_foreign(a1->model_requested));
+    record_member_str(&model, SLICE_LIT("served"), a1->model_served);
+    record_member_str(&model, SLICE_LIT("version"), a1->model_version);
+    record_member_slice(&model, SLICE_LIT("digest"), digest);
+    record_member_str(&model, SLICE_LIT("evidence"), a1->model_evidence);
     record_object_end(&model);
 }
 
 static void
 write_request(struct record_object *o, const struct record_a1 *a1)
 {
-    struct record_object request = record_member_object(o, "request");
+    struct record_object request = record_member_object(o, SLICE_LIT("request"));
 
-    record_member_str(&request, "endpoint", a1->endpoint);
-    record_member_u64(&request, "bytes", a1->request_bytes);
-    record_member_bytes(&request, "commitment", a1->request_commitment, HASH_SIZE);
+    record_member_str(&request, SLICE_LIT("endpoint"), a1->endpoint);
+    record_member_u64(&request, SLICE_LIT("bytes"), a1->request_bytes);
+    record_member_bytes(&request, SLICE_LIT("commitment"), a1->request_commitment, HASH_SIZE);
     record_object_end(&request);
 }
 
@@ -144,28 +144,28 @@ write_payload(struct text *t, const struct record_a1 *a1)
 {
     struct record_object o = record_object_begin(t);
 
-    record_member_u64(&o, "v", 1);
-    record_member_str(&o, "iss", a1->issuer);
-    record_member_str(&o, "aud", a1->audience);
-    record_member_str(&o, "txn", a1->txn);
+    record_member_u64(&o, SLICE_LIT("v"), 1);
+    record_member_str(&o, SLICE_LIT("iss"), a1->issuer);
+    record_member_str(&o, SLICE_LIT("aud"), a1->audience);
+    record_member_str(&o, SLICE_LIT("txn"), a1->txn);
     write_jti(&o, a1);
-    record_member_i64(&o, "iat", a1->iat_s);
-    record_member_i64(&o, "exp", a1->iat_s + RECORD_TTL_S);
-    record_member_u64(&o, "hop", a1->hop);
-    record_member_bytes(&o, "prev", a1->prev, HASH_SIZE);
-    record_member_str(&o, "verdict", a1->permit ? "permit" : "deny");
-    record_member_str(&o, "reason", a1->reason);
-    record_member_str(&o, "tenant", a1->tenant);
-    record_member_str(&o, "sub", a1->sub);
-    record_member_str(&o, "auth", a1->auth);
-    record_member_str(&o, "role", a1->role);
-    record_member_str(&o, "class", a1->class_name);
+    record_member_i64(&o, SLICE_LIT("iat"), a1->iat_s);
+    record_member_i64(&o, SLICE_LIT("exp"), a1->iat_s + RECORD_TTL_S);
+    record_member_u64(&o, SLICE_LIT("hop"), a1->hop);
+    record_member_bytes(&o, SLICE_LIT("prev"), a1->prev, HASH_SIZE);
+    record_member_str(&o, SLICE_LIT("verdict"), a1->permit ? "permit" : "deny");
+    record_member_str(&o, SLICE_LIT("reason"), a1->reason);
+    record_member_str(&o, SLICE_LIT("tenant"), a1->tenant);
+    record_member_str(&o, SLICE_LIT("sub"), a1->sub);
+    record_member_str(&o, SLICE_LIT("auth"), a1->auth);
+    record_member_str(&o, SLICE_LIT("role"), a1->role);
+    record_member_str(&o, SLICE_LIT("class"), a1->class_name);
     write_origin(&o, a1);
     write_policy(&o, a1);
     write_target(&o, a1);
     write_model(&o, a1);
     write_request(&o, a1);
-    record_member_str(&o, "shard", a1->shard);
+    record_member_str(&o, SLICE_LIT("shard"), a1->shard);
     record_object_end(&o);
 }
 

@@ -18,15 +18,15 @@ struct record_object {
 struct record_object record_object_begin(struct text *t);
 void record_object_end(struct record_object *o);
 /* The name and its colon; the value follows. */
-void record_member(struct record_object *o, const char *name);
-struct record_object record_member_object(struct record_object *o, const char *name);
-void record_member_str(struct record_object *o, const char *name, const char *value);
-void record_member_slice(struct record_object *o, const char *name, struct slice value);
-void record_member_u64(struct record_object *o, const char *name, uint64_t value);
-void record_member_i64(struct record_object *o, const char *name, int64_t value);
-void record_member_country(struct record_object *o, const char *name, uint16_t country);
+void record_member(struct record_object *o, struct slice name);
+struct record_object record_member_object(struct record_object *o, struct slice name);
+void record_member_str(struct record_object *o, struct slice name, const char *value);
+void record_member_slice(struct record_object *o, struct slice name, struct slice value);
+void record_member_u64(struct record_object *o, struct slice name, uint64_t value);
+void record_member_i64(struct record_object *o, struct slice name, int64_t value);
+void record_member_country(struct record_object *o, struct slice name, uint16_t country);
 /* base64url of the first len bytes; NULL leaves it out. */
-void record_member_bytes(struct record_object *o, const char *name, const uint8_t *bytes,
+void record_member_bytes(struct record_object *o, struct slice name, const uint8_t *bytes,
                          size_t len);
 /* Cut to RECORD_FOREIGN_MAX bytes at a character's edge; nothing of what is not UTF-8. */
 struct slice record_foreign(struct slice s);

@@ -18,23 +18,23 @@ record_object_end(struct record_object *o)
 }
 
 void
-record_member(struct record_object *o, const char *name)
+record_member(struct record_object *o, struct slice name)
 {
-    text_add_str(o->text, o->has_member ? ",\"" : "\"");
-    text_add_str(o->text, name);
-    text_add_str(o->text, "\":");
+    text_add(o->text, o->has_member ? SLICE_LIT(",\"") : SLICE_LIT("\""));
+    text_add(o->text, name);
+    text_add(o->text, SLICE_LIT("\":"));
     o->has_member = true;
 }
 
 struct record_object
-record_member_object(struct record_object *o, const char *name)
+record_member_object(struct record_object *o, struct slice name)
 {
     record_member(o, name);
     return record_object_begin(o->text);
 }
 
 void
-record_member_slice(struct record_object *o, const char *name, struct slice value)
+record_member_slice(struct record_object *o, struct slice name, struct slice value)
 {
     if (value.len == 0)
         return;
@@ -43,27 +43,27 @@ record_member_slice(struct record_object *o, const char *name, struct slice valu
 }
 
 void
-record_member_str(struct record_object *o, const char *name, const char *value)
+record_member_str(struct record_object *o, struct slice name, const char *value)
 {
     record_member_slice(o, name, slice_str(value));
 }
 
 void
-record_member_u64(struct record_object *o, const char *name, uint64_t value)
+record_member_u64(struct record_object *o, struct slice name, uint64_t value)
 {
     record_member(o, name);
     text_add_u64(o->text, value);
 }
 
 void
-record_member_i64(struct record_object *o, const char *name, int64_t value)
+record_member_i64(struct record_object *o, struct slice name, int64_t value)
 {
     record_member(o, name);
     text_add_i64(o->text, value);
 }
 
 void
-record_member_country(struct record_object *o, const char *name, uint16_t country)
+record_member_country(struct record_object *o, struct slice name, uint16_t country)
 {
     char text[3];
 
@@ -74,7 +74,7 @@ record_member_country(struct record_object *o, const char *name, uint16_t countr
 }
 
 void
-record_member_bytes(struct record_object *o, const char *name, const uint8_t *bytes, size_t len)
+record_member_bytes(struct record_object *o, struct slice name, const uint8_t *bytes, size_t len)
 {
     if (bytes == NULL)
         return;

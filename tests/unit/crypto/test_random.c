@@ -10,6 +10,26 @@
 #include <cmocka.h>
 
 #define DRAWS 20000
+
+/* More than two fillings, in pieces that do not divide one: nothing is given twice. */
+static void
+a_stock_never_gives_the_same_bytes_again(void **state)
+{
+    enum { PIECE = 24, PIECES = 100 };
+    struct random_stock stock = {.left = 0};
+    uint8_t seen[PIECES][PIECE];
+    static const uint8_t nothing[PIECE];
+
+    (void)state;
+    for (size_t i = 0; i < PIECES; i++) {
+        random_stock_take(&stock, seen[i], PIECE);
+        assert_memory_not_equal(seen[i], nothing, PIECE);
+        assert_memory_equal(stock.bytes + stock.left, nothing, PIECE); /* wiped */
+        for (size_t k = 0; k < i; k++)
+            assert_memory_not_equal(seen[i], seen[k], PIECE);
+    }
+    assert_true(random_stock_u64(&stock) != random_stock_u64(&stock));
+}
 #define BOUND 7
 
 static void
@@ -61,12 +81,13 @@ below_takes_the_smallest_and_the_largest_bound(void **state)
 static void
 uuid7_has_the_form_of_rfc_9562(void **state)
 {
+    struct random_stock stock = {.left = 0};
     char out[UUID_TEXT_SIZE];
 
     (void)state;
     for (int round = 0; round < 64; round++) {
         memset(out, 'z', sizeof(out));
-        random_uuid7(INT64_C(0x017f22e279b0), out); /* the example of appendix A.6 */
+        random_uuid7(&stock, INT64_C(0x017f22e279b0), out); /* the example of appendix A.6 */
         assert_int_equal(strlen(out), UUID_TEXT_SIZE - 1);
         assert_memory_equal(out, "017f22e2-79b0-7", 15);
         for (size_t i = 0; i < UUID_TEXT_SIZE - 1; i++) {
@@ -82,11 +103,12 @@ uuid7_has_the_form_of_rfc_9562(void **state)
 static void
 uuid7_of_one_moment_differ(void **state)
 {
+    struct random_stock stock = {.left = 0};
     char a[UUID_TEXT_SIZE], b[UUID_TEXT_SIZE];
 
     (void)state;
-    random_uuid7(1, a);
-    random_uuid7(1, b);
+    random_uuid7(&stock, 1, a);
+    random_uuid7(&stock, 1, b);
     assert_string_not_equal(a, b);
 }
 
@@ -98,6 +120,7 @@ main(void)
         cmocka_unit_test(below_stays_below_and_reaches_everything_evenly),
         cmocka_unit_test(below_takes_the_smallest_and_the_largest_bound),
         cmocka_unit_test(uuid7_has_the_form_of_rfc_9562),
+        cmocka_unit_test(a_stock_never_gives_the_same_bytes_again),
         cmocka_unit_test(uuid7_of_one_moment_differ),
     };
 

@@ -104,11 +104,12 @@ make_a2(const struct env *e, const char *txn, struct ledger_entry *entry)
 static enum err
 request_start(struct env *e, char txn[UUID_TEXT_SIZE], unsigned worker, struct ledger_entry *entry)
 {
+    struct random_stock stock = {.left = 0};
     enum err err = ledger_reserve(e->l);
 
     if (err != ERR_OK)
         return err;
-    random_uuid7(FIXTURE_NOW_MS, txn);
+    random_uuid7(&stock, FIXTURE_NOW_MS, txn);
     make_a1(e, txn, 0, worker, entry);
     return submit_wait(e->l, e->waiters, entry);
 }
@@ -502,6 +503,7 @@ bench_done(struct ledger_entry *entry)
 static void
 frames_per_second(void **state)
 {
+    struct random_stock stock = {.left = 0};
     enum { COUNT = 20000, INFLIGHT = 256 };
     struct env *e = env_watched(false); /* the shim itself is not to be measured */
     struct ledger_entry *entries = calloc(INFLIGHT, sizeof(*entries));
@@ -513,7 +515,7 @@ frames_per_second(void **state)
     unsigned submitted = 0;
 
     (void)state;
-    random_uuid7(FIXTURE_NOW_MS, txn);
+    random_uuid7(&stock, FIXTURE_NOW_MS, txn);
     for (unsigned i = 0; i < INFLIGHT; i++) {
         make_a1(e, txn, 0, 0, &entries[i]);
         entries[i].done = bench_done;

@@ -163,6 +163,7 @@ static void
 flight_a1(const struct env *e, struct ledger *l, struct subject_store *subjects,
           struct flight *flight, uint32_t subject)
 {
+    struct random_stock stock = {.left = 0};
     struct ledger_shard shard;
     struct record_a1 a1;
     struct text text;
@@ -173,7 +174,7 @@ flight_a1(const struct env *e, struct ledger *l, struct subject_store *subjects,
     must(subject_key(subjects, SLICE_LIT("acme/de"), slice_str(name), FIXTURE_NOW_MS,
                      flight->key) == ERR_OK);
     flight->subject = subject;
-    random_uuid7(FIXTURE_NOW_MS, flight->txn);
+    random_uuid7(&stock, FIXTURE_NOW_MS, flight->txn);
     a1 = fixture_a1(flight->txn, shard.id);
     text_init(&text, flight->entry.bytes, RECORD_A1_MAX);
     must(record_a1_write(e->f->signer, &a1, &text) == ERR_OK);
