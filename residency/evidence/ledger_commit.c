@@ -67,8 +67,10 @@ sleep_until_wanted(struct ledger *l)
     while (atomic_load(&l->asleep) &&
            poll(&wait, 1, atomic_load(&l->open) > 0 ? LEDGER_LAZY_MS : -1) < 0 && errno == EINTR)
         ;
-    if (!atomic_exchange(&l->asleep, false))
-        (void)!read(l->event_fd, &count, sizeof(count)); /* non-blocking */
+    atomic_store(&l->asleep, false);
+    /* In any case: who cleared `asleep` may write after it was read here, or before the sleep
+     * began, and an event that stays would end every later sleep at once. */
+    (void)!read(l->event_fd, &count, sizeof(count)); /* non-blocking */
 }
 
 static enum err

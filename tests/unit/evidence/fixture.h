@@ -175,9 +175,18 @@ waiter_wake(void *context, unsigned worker)
 static inline void
 waiter_wait(struct waiter *w)
 {
+    struct timespec until;
+
     (void)pthread_mutex_lock(&w->lock);
-    while (w->wakes == 0)
-        (void)pthread_cond_wait(&w->woken, &w->lock);
+    /* A2s wake nobody: the caller looks again after a while. */
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 10000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    if (w->wakes == 0)
+        (void)pthread_cond_timedwait(&w->woken, &w->lock, &until);
     w->wakes = 0;
     (void)pthread_mutex_unlock(&w->lock);
 }
