@@ -303,7 +303,7 @@ on_recorded(struct ledger_entry *entry)
         journey_finish(t, RECORD_CLIENT_ABORT);
     } else if (t->upstream_lost) {
         dispatch_failed(t, "eof", 0, BREAKER_ABORT, 0);
-    } else {
+    } else if (!dispatch_superseded(t)) {
         relay_send(t);
     }
 }

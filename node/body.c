@@ -26,6 +26,43 @@ is_url_key(struct slice key)
     return ends_nocase(key, "url") || ends_nocase(key, "uri") || ends_nocase(key, "urls");
 }
 
+/* Members of ours in another spelling: readers in Go take them for the same, and the last
+ * of two counts there. */
+static const char *
+other_case_of(struct slice key)
+{
+    static const char *const names[] = {"model",    "stream",   "store", "previous_response_id",
+                                        "metadata", "messages", "tools", "web_search_options"};
+
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+        if (slice_eq_nocase(key, slice_str(names[i])) && !slice_is(key, names[i]))
+            return names[i];
+    return NULL;
+}
+
+/* Members by which model servers are told of another server: vLLM's and SGLang's transfer
+ * of caches, LiteLLM's backend. */
+static bool
+is_server_key(struct slice key)
+{
+    return slice_is(key, "kv_transfer_params") || slice_is(key, "ec_transfer_params") ||
+           slice_is(key, "bootstrap_host") || slice_is(key, "api_base");
+}
+
+/* Members that some servers take content or its place in. */
+static bool
+is_media_key(struct slice key)
+{
+    return slice_is(key, "image") || slice_is(key, "images") || slice_is(key, "video") ||
+           slice_is(key, "audio");
+}
+
+static bool
+has_scheme(struct slice s)
+{
+    return s.len > 0 && memmem(s.p, s.len, "://", 3) != NULL;
+}
+
 /* Tool types that make a model server fetch from elsewhere. */
 static bool
 is_fetching_tool(struct slice type)
@@ -35,8 +72,8 @@ is_fetching_tool(struct slice type)
            slice_is(type, "browser_search");
 }
 
-/* The host of scheme://host[:port]/..., or empty when there is none, or user info that
- * could make two readers see two hosts. */
+/* The host of http(s)://host[:port]/..., or empty when there is none, another scheme, or user
+ * info that could make two readers see two hosts. */
 static struct slice
 host_of(struct slice url)
 {
@@ -44,7 +81,9 @@ host_of(struct slice url)
     struct slice rest = slice_sub(url, colon, url.len);
     size_t end = 3;
 
-    if (!slice_starts(rest, SLICE_LIT("://")))
+    if (!slice_starts(rest, SLICE_LIT("://")) ||
+        (!slice_eq_nocase(slice_sub(url, 0, colon), SLICE_LIT("http")) &&
+         !slice_eq_nocase(slice_sub(url, 0, colon), SLICE_LIT("https"))))
         return SLICE_LIT("");
     while (end < rest.len && strchr("/?#\\", rest.p[end]) == NULL)
         end++;
@@ -85,7 +124,12 @@ static enum err
 top_member(struct scan *c, const struct jscan_token *t)
 {
     struct slice key = c->key;
+    const char *ours = other_case_of(key);
 
+    if (ours != NULL)
+        return refuse(c, ours, "a member's name differs from ours by the case of letters alone");
+    if (is_server_key(key) && t->type != JSCAN_NULL)
+        c->out->points_outside = true;
     if (slice_is(key, "model")) {
         if (t->type != JSCAN_STRING || t->raw.len == 0)
             return refuse(c, "model", "model must be a string");
@@ -138,7 +182,8 @@ on_token(struct scan *c, const struct jscan_token *t)
             return e;
     }
     if (c->metadata_depth == 0 && t->type == JSCAN_STRING) {
-        if (c->url_depth > 0 || is_url_key(c->key))
+        if (c->url_depth > 0 || is_url_key(c->key) ||
+            (is_media_key(c->key) && (t->escaped || has_scheme(t->raw))))
             reference(c, t);
         else if (slice_is(c->key, "type") && t->depth >= 3 &&
                  (t->escaped || is_fetching_tool(t->raw)))

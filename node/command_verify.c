@@ -138,7 +138,17 @@ check_chain(struct verifying *v, size_t i)
     if (strcmp(next->prev, hash) != 0)
         fault(v, where, "prev is not the hash of the attestation before");
     if (strcmp(next->txn, first->txn) != 0 || strcmp(next->tenant, first->tenant) != 0 ||
-        strcmp(next->sub, first->sub) != 0 || next->country != first->country)
+        strcmp(next->sub, first->sub) != 0 || next->country != first->country ||
+        strcmp(next->auth, first->auth) != 0 || strcmp(next->role, first->role) != 0 ||
+        strcmp(next->class_name, first->class_name) != 0 ||
+        strcmp(next->origin_source, first->origin_source) != 0 ||
+        strcmp(next->origin_quality, first->origin_quality) != 0 ||
+        strcmp(next->ingress_node, first->ingress_node) != 0 ||
+        strcmp(next->ingress_region, first->ingress_region) != 0 ||
+        strcmp(next->policy_digest, first->policy_digest) != 0 ||
+        strcmp(next->endpoint, first->endpoint) != 0 ||
+        next->request_bytes != first->request_bytes ||
+        strcmp(next->request_commitment, first->request_commitment) != 0)
         fault(v, where, "speaks of another request");
     if (strcmp(first->aud, next->iss) != 0)
         fault(v, where, "was made by a node that the one before did not address");

@@ -50,6 +50,21 @@ judge_references(struct txn *t, const struct charter_tenant *tenant, struct deci
     }
 }
 
+/* The policy's digest covers no fact about backends, and what the sender decided may be cut
+ * down by the charter that the request came under there. Its set is known here by its digest
+ * alone: only an equal one is sure to hold no place that it does not. */
+static bool
+agrees_with_sender(const struct txn *t)
+{
+    char cut[RECORD_ID_SIZE];
+
+    if (t->hop0 == NULL)
+        return true;
+    snapshot_cut(
+        legal_digests_of(t->worker->legal_digests, t->current->charter, &t->decision.legal), cut);
+    return strcmp(cut, t->hop0->legal_digest) == 0;
+}
+
 /* The charter that is in force now, the same for what was tried already. */
 static void
 take_current(struct txn *t)
@@ -197,7 +212,9 @@ dispatch_granted(struct txn *t)
     timer_clear(t->timer);
     if (t->state != TXN_QUEUE || t->client == NULL) {
         dispatch_release(t, BREAKER_ABORT, 0);
-        if (t->state != TXN_DONE)
+        if (t->state == TXN_QUEUE && t->attempt_count == 0)
+            journey_refuse(t, REFUSAL_REQUEST_TIMEOUT, "client_abort", "the client left", NULL);
+        else if (t->state != TXN_DONE)
             journey_finish(t, RECORD_CLIENT_ABORT);
         else
             txn_free(t);
@@ -327,6 +344,8 @@ take_target(struct txn *t)
     uint32_t id;
 
     if (t->choice.is_node) {
+        /* The slot that a grant brought is of a backend that this request does not use. */
+        dispatch_release(t, BREAKER_ABORT, 0);
         bits_add(&t->tried_nodes, t->choice.node);
         return true;
     }
@@ -355,6 +374,11 @@ dispatch(struct txn *t)
         journey_refuse(t, refusal_find(row->code), row->reason, row->words, NULL);
         return;
     }
+    if (!agrees_with_sender(t)) {
+        journey_refuse(t, REFUSAL_POLICY_DIVERGENCE, "policy_divergence",
+                       "the lawful places differ between the nodes", NULL);
+        return;
+    }
     /* Each round marks a target as tried, so the rounds are bounded by the legal set. */
     for (;;) {
         choose_now(t);
@@ -371,6 +395,26 @@ dispatch(struct txn *t)
             refuse_choice(t);
         return;
     }
+}
+
+bool
+dispatch_superseded(struct txn *t)
+{
+    if (t->current == t->worker->snapshot)
+        return false;
+    dispatch_release(t, BREAKER_ABORT, 0);
+    attest_outcome(t, "not_sent", 0);
+    if (t->choice.is_node)
+        bits_remove(&t->tried_nodes, t->choice.node);
+    else
+        bits_remove(&t->tried, t->choice.backend);
+    if (t->attempt_count == TXN_ATTEMPTS_MAX) {
+        journey_refuse(t, REFUSAL_OVERLOADED, "overloaded", "the charter changed meanwhile", NULL);
+        return true;
+    }
+    txn_move(t, TXN_DECIDE);
+    dispatch(t);
+    return true;
 }
 
 /* ---- back again -------------------------------------------------------------------- */
@@ -410,6 +454,11 @@ dispatch_failed(struct txn *t, const char *outcome, int status, enum breaker_out
                                               : "the backend failed before it answered";
     if (strcmp(outcome, "timeout") == 0)
         t->refusal = REFUSAL_UPSTREAM_TIMEOUT;
+    if (strcmp(outcome, "refused") == 0) {
+        t->refusal = REFUSAL_NO_LEGAL_CAPACITY;
+        t->refusal_words = "the other region's node did not take the request";
+        t->retry_after_s = 2;
+    }
     if (t->client == NULL) {
         journey_finish(t, RECORD_CLIENT_ABORT);
         return;

@@ -20,4 +20,8 @@ void dispatch_failed(struct txn *t, const char *outcome, int status, enum breake
 /* Gives slot, breaker trial and connection of the attempt back. */
 void dispatch_release(struct txn *t, enum breaker_outcome outcome, uint32_t retry_after_s);
 
+/* The record is durable, but the law changed meanwhile: true when nothing is to be sent under
+ * it, and the request was dispatched anew or refused. */
+bool dispatch_superseded(struct txn *t);
+
 #endif

@@ -154,8 +154,12 @@ begin_known(struct client *c, const struct h1_head *head, const struct endpoint 
     t->endpoint = endpoint;
     txn_move(t, TXN_READ_BODY);
     random_uuid7(&t->worker->random, t->received_ms, t->id);
-    if (t->peer_request)
-        return peer_identify(t);
+    if (t->peer_request) {
+        if (!peer_identify(t))
+            return false;
+        txn_forget_head(t);
+        return true;
+    }
     if (!identify_caller(t))
         return false;
     if (endpoint->kind == ENDPOINT_MODELS) {
@@ -163,6 +167,7 @@ begin_known(struct client *c, const struct h1_head *head, const struct endpoint 
         return false;
     }
     locate(t);
+    txn_forget_head(t);
     return true;
 }
 

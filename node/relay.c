@@ -79,11 +79,7 @@ write_head(const struct txn *t, const struct outgoing *o, struct text *out)
         text_add_str(&path, b->path_prefix);
     text_add_str(&path, t->endpoint->path);
     h1_write_request_line(out, t->endpoint->method, text_slice(&path));
-    text_add_str(out, "Host: ");
-    text_add_str(out, target->host);
-    text_add_char(out, ':');
-    text_add_u64(out, address_port(&target->address));
-    text_add_str(out, "\r\n");
+    h1_write_host(out, target->host, address_port(&target->address));
     h1_write_field(out, SLICE_LIT("Content-Type"), SLICE_LIT("application/json"));
     h1_write_field_u64(out, SLICE_LIT("Content-Length"), length);
     h1_write_field(out, SLICE_LIT("X-Request-Id"), slice_str(t->id));

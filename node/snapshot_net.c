@@ -57,13 +57,14 @@ find_pair(const struct config_pairs *pairs, const char *name)
 }
 
 static bool
-is_loopback_or_private(const struct address *a)
+is_near(const struct address *a, bool loopback_only)
 {
     struct geo_address g;
     enum geo_quality q;
 
     return geo_address_from_sockaddr((const struct sockaddr *)&a->storage, a->len, &g) == ERR_OK &&
-           geo_address_special(&g, &q) && (q == GEO_LOOPBACK || q == GEO_PRIVATE || q == GEO_CGNAT);
+           geo_address_special(&g, &q) &&
+           (q == GEO_LOOPBACK || (!loopback_only && (q == GEO_PRIVATE || q == GEO_CGNAT)));
 }
 
 static void
@@ -145,7 +146,7 @@ load_backends(struct snapshot_load *l)
                        b->name, b->host);
             continue;
         }
-        if (!b->tls && !is_loopback_or_private(&t->address)) {
+        if (!b->tls && !is_near(&t->address, false)) {
             issues_add(l->issues, l->config->charter, 0, "backends",
                        "\"%s\": plain HTTP only to private addresses", b->name);
             continue;
@@ -245,9 +246,9 @@ load_redis(struct snapshot_load *l)
                        r->address);
             continue;
         }
-        if (!r->tls && !is_loopback_or_private(&l->s->redis[i]))
+        if (!r->tls && !is_near(&l->s->redis[i], true))
             issues_add(l->issues, l->config->file, 0, "store.servers",
-                       "\"%s\": without TLS only private addresses", r->address);
+                       "\"%s\": without TLS only on this machine", r->address);
         if (egress_allow(l->s->egress, &l->s->redis[i]) != ERR_OK)
             issues_add(l->issues, l->config->file, 0, "store.servers", "too many addresses");
         load_redis_secrets(l, i);

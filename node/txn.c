@@ -56,17 +56,22 @@ txn_keep_str(struct txn *t, struct slice s)
     return p;
 }
 
+/* An empty value is still a field that was there. */
 static struct slice
-keep_field(struct txn *t, const struct h1_head *head, const char *name, size_t *count)
+field_of(const struct h1_head *head, const char *name, size_t *count)
 {
     const struct h1_field *f = h1_field_find(head, slice_str(name));
 
-    if (count != NULL)
-        *count = h1_field_count(head, slice_str(name));
+    *count = h1_field_count(head, slice_str(name));
     if (f == NULL)
         return SLICE_NONE;
-    /* An empty value is still a field that was there. */
-    return f->value.len == 0 ? SLICE_LIT("") : arena_copy(&t->arena, f->value);
+    return f->value.len == 0 ? SLICE_LIT("") : f->value;
+}
+
+static struct slice
+keep(struct txn *t, struct slice s)
+{
+    return s.len == 0 ? s : arena_copy(&t->arena, s);
 }
 
 static void
@@ -79,7 +84,7 @@ keep_forwarded(struct txn *t, const struct h1_head *head)
             t->forwarded_overflow = true;
             return;
         }
-        t->forwarded[t->forwarded_count++] = arena_copy(&t->arena, head->fields[i].value);
+        t->forwarded[t->forwarded_count++] = head->fields[i].value;
     }
 }
 
@@ -90,10 +95,10 @@ keep_or_drop_residency(struct txn *t, const struct h1_head *head)
     if (t->peer_request) {
         size_t count = 0;
 
-        t->attestation = keep_field(t, head, "residency-attestation", &count);
-        if (count > 1)
+        t->attestation = field_of(head, "residency-attestation", &count);
+        if (count > 1 || t->attestation.len > RECORD_A1_MAX)
             t->attestation = SLICE_NONE;
-        t->commitment_key = keep_field(t, head, "residency-commitment-key", &count);
+        t->commitment_key = field_of(head, "residency-commitment-key", &count);
         if (count > 1)
             t->commitment_key = SLICE_NONE;
         return;
@@ -141,10 +146,12 @@ txn_new(struct client *c, const struct h1_head *head)
     if (geo_address_from_sockaddr((const struct sockaddr *)&conn_remote(c->conn)->storage,
                                   conn_remote(c->conn)->len, &t->remote) != ERR_OK)
         t->remote.family = 0; /* of no known family: its place is unknown */
-    t->authorization = keep_field(t, head, "authorization", &t->authorization_count);
-    t->api_key = keep_field(t, head, "x-api-key", &t->api_key_count);
-    t->class_name = keep_field(t, head, "x-portolan-class", &t->class_count);
-    t->content_type = keep_field(t, head, "content-type", NULL);
+    t->authorization = field_of(head, "authorization", &t->authorization_count);
+    t->api_key = field_of(head, "x-api-key", &t->api_key_count);
+    /* No class has a longer name: what is cut here matches none. What a caller sends must not
+     * use up the arena that its evidence needs. */
+    t->class_name = keep(
+        t, slice_sub(field_of(head, "x-portolan-class", &t->class_count), 0, CHARTER_NAME_MAX + 1));
     keep_forwarded(t, head);
     keep_or_drop_residency(t, head);
     (void)atomic_fetch_add_explicit(&w->shared->metrics.requests_open, 1, memory_order_relaxed);
@@ -154,6 +161,13 @@ txn_new(struct client *c, const struct h1_head *head)
         return NULL;
     }
     return t;
+}
+
+void
+txn_forget_head(struct txn *t)
+{
+    t->authorization = t->api_key = t->attestation = t->commitment_key = SLICE_NONE;
+    t->forwarded_count = 0;
 }
 
 void

@@ -20,8 +20,8 @@
  * journey.c (who, where, what is lawful, which), attest.c (evidence), relay.c (the
  * answer); this file owns the memory and the state table. */
 
-#define TXN_ARENA_BYTES 12288
-#define TXN_FIELDS_MAX 6144 /* our own header lines of an answer: two attestations at most */
+#define TXN_ARENA_BYTES 14336 /* three A1s, three answers of peers, permits and names */
+#define TXN_FIELDS_MAX 6144   /* our own header lines of an answer: two attestations at most */
 #define TXN_ATTEMPTS_MAX 3
 #define TXN_HEAD_WINDOW 512
 #define TXN_TAIL_WINDOW 1024
@@ -54,7 +54,8 @@ struct txn {
     const struct endpoint *endpoint;
     bool peer_request; /* hop 1: came from another node */
     struct slice path;
-    struct slice authorization;
+    struct slice authorization; /* borrowed from the head, as api_key, attestation,
+                                   commitment_key and forwarded: until txn_forget_head() */
     size_t authorization_count;
     struct slice api_key;
     size_t api_key_count;
@@ -65,7 +66,6 @@ struct txn {
     struct slice forwarded[TXN_FORWARDED_MAX];
     size_t forwarded_count;
     bool forwarded_overflow;
-    struct slice content_type;
     struct geo_address remote; /* the other end of the socket */
 
     /* Who and where. */
@@ -154,6 +154,8 @@ struct txn {
 /* A new transaction of a client whose head was parsed; everything needed of the head is
  * copied. NULL when memory or the arena runs out (answer 503 or 431). */
 struct txn *txn_new(struct client *c, const struct h1_head *head);
+/* The head's buffer goes on: nothing may point into it any more. */
+void txn_forget_head(struct txn *t);
 /* The only writer of t->state; asserts that the move is in the table. */
 void txn_move(struct txn *t, enum txn_state to);
 const char *txn_state_name(enum txn_state s);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "health/mesh.h"
 #include "health/store/store.h"
+#include "residency/narrow.h"
 
 #include <stdlib.h>
 
@@ -218,6 +219,18 @@ weather_metrics(const struct weather *w, struct text *out)
               s.store_connected ? 1 : 0);
 }
 
+/* What was proved of a served model holds for the same version with the same digest. */
+static bool
+same_served(const struct charter *a, const struct charter_served *in_a, const struct charter *b,
+            const struct charter_served *in_b)
+{
+    const struct charter_model *ma = &a->models[in_a->model];
+    const struct charter_model *mb = &b->models[in_b->model];
+
+    return strcmp(in_a->name, in_b->name) == 0 && strcmp(ma->id, mb->id) == 0 &&
+           strcmp(ma->digest, mb->digest) == 0;
+}
+
 enum err
 weather_first_view(struct charter *charter, const struct health_view *old, struct health_view **out)
 {
@@ -231,11 +244,15 @@ weather_first_view(struct charter *charter, const struct health_view *old, struc
             was == CHARTER_NONE ? NULL : &old->charter->backends[was];
 
         /* The bits of models follow the order of `served`: only an unchanged list keeps them. */
-        if (then == NULL || then->served_count != charter->backends[i].served_count)
+        if (then == NULL || then->served_count != charter->backends[i].served_count ||
+            then->kind != charter->backends[i].kind ||
+            strcmp(then->path_prefix, charter->backends[i].path_prefix) != 0 ||
+            !narrow_same_backend(old->charter, then, charter, &charter->backends[i]))
             continue;
         view->backends[i] = old->backends[was];
         for (size_t k = 0; k < then->served_count; k++)
-            if (strcmp(then->served[k].name, charter->backends[i].served[k].name) != 0)
+            if (!same_served(old->charter, &then->served[k], charter,
+                             &charter->backends[i].served[k]))
                 view->backends[i] = (struct health_backend){.state = HEALTH_UNKNOWN};
     }
     for (size_t i = 0; old != NULL && i < charter->node_count; i++) {

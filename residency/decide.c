@@ -98,6 +98,9 @@ check_places(const struct policy *p, const struct decide_facts *facts, struct de
 
     ASSERT(number < p->number_count);
     out->legal = p->sets[p->numbers[number]];
+    /* Past renew_by nothing crosses regions: neither out of this one nor into it. */
+    if (!out->cross_region_ok && facts->ingress_region != facts->own_region)
+        bits_clear(&out->legal);
     if (!out->cross_region_ok && facts->own_region < p->charter->region_count)
         bits_and(&out->legal, &p->regions[facts->own_region]);
     else if (!out->cross_region_ok)

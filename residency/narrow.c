@@ -26,7 +26,8 @@ narrow_same_backend(const struct charter *a, const struct charter_backend *in_a,
            in_a->assurance == in_b->assurance &&
            memcmp(in_a->spki_sha256, in_b->spki_sha256, HASH_SIZE) == 0 &&
            same_text(in_a->ca, in_b->ca) && same_text(in_a->transfer, in_b->transfer) &&
-           in_a->tls == in_b->tls && same_text(in_a->host, in_b->host) && in_a->port == in_b->port;
+           in_a->tls == in_b->tls && same_text(in_a->host, in_b->host) &&
+           in_a->port == in_b->port && same_text(in_a->path_prefix, in_b->path_prefix);
 }
 
 void

@@ -323,8 +323,9 @@ conn_connect(const struct conn_opts *opts, const struct address *to, struct conn
     if (opts->guard == NULL || !egress_allows(opts->guard, to))
         return ERR_FORBIDDEN;
     fd = socket(to->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return ERR_IO;
+    if (fd < 0) /* without descriptors it says nothing about the other side */
+        return errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM ? ERR_NOMEM
+                                                                                         : ERR_IO;
     if (connect(fd, (const struct sockaddr *)&to->storage, to->len) != 0 && errno != EINPROGRESS) {
         (void)close(fd);
         return ERR_IO;

@@ -176,7 +176,7 @@ compose(struct fetcher *f, const char *path)
 
     text_init(&t, f->request, sizeof(f->request));
     h1_write_request_line(&t, H1_GET, slice_str(path));
-    h1_write_field(&t, SLICE_LIT("Host"), slice_str(f->host));
+    h1_write_host(&t, f->host, 0);
     h1_write_field(&t, SLICE_LIT("Accept"), SLICE_LIT("*/*"));
     h1_write_field(&t, SLICE_LIT("User-Agent"), SLICE_LIT("portolan"));
     if (f->authorization != NULL)

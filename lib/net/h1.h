@@ -151,6 +151,8 @@ void h1_write_request_line(struct text *out, enum h1_method method, struct slice
 void h1_write_status_line(struct text *out, int status);
 void h1_write_field(struct text *out, struct slice name, struct slice value);
 void h1_write_field_u64(struct text *out, struct slice name, uint64_t value);
+/* Host, an IPv6 literal in brackets; port 0 leaves it out. */
+void h1_write_host(struct text *out, const char *host, uint16_t port);
 void h1_write_end(struct text *out);
 /* "<hex>\r\n" before and "\r\n" behind a chunk are written by the caller around the data. */
 void h1_write_chunk_head(struct text *out, uint64_t size);

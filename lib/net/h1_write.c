@@ -3,6 +3,8 @@
 /* Start lines and fields of our own. Whatever could end a line early or be read as
  * something else is refused by the text's sticky mark before a byte is added. */
 
+#define HOST_FIELD_MAX 272 /* a DNS name or an address, brackets and a port */
+
 static void
 refuse(struct text *out)
 {
@@ -48,6 +50,27 @@ h1_write_field(struct text *out, struct slice name, struct slice value)
     text_add(out, SLICE_LIT(": "));
     text_add(out, value);
     text_add(out, SLICE_LIT("\r\n"));
+}
+
+void
+h1_write_host(struct text *out, const char *host, uint16_t port)
+{
+    uint8_t storage[HOST_FIELD_MAX];
+    struct text authority;
+    bool is_v6 = strchr(host, ':') != NULL; /* RFC 3986 section 3.2.2: in brackets */
+
+    text_init(&authority, storage, sizeof(storage));
+    text_add_str(&authority, is_v6 ? "[" : "");
+    text_add_str(&authority, host);
+    text_add_str(&authority, is_v6 ? "]" : "");
+    if (port != 0) {
+        text_add_char(&authority, ':');
+        text_add_u64(&authority, port);
+    }
+    if (text_ok(&authority))
+        h1_write_field(out, SLICE_LIT("Host"), text_slice(&authority));
+    else
+        refuse(out);
 }
 
 void

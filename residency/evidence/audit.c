@@ -88,6 +88,8 @@ check_start(struct audit *a, const struct wal_frame *frame)
         fault(a, 0, "run_start is malformed");
     else if (strcmp(run.run, a->run) != 0)
         fault(a, 0, "run_start names another run than the folder");
+    else if (a->before[0] == '\0' && run.previous[0] != '\0')
+        fault(a, 0, "run_start names a run before it that is not here");
     else if (a->before[0] != '\0' &&
              (strcmp(run.previous, a->before) != 0 || run.previous_frames != a->before_frames))
         fault(a, 0, "run_start does not name the run before and its frames");
@@ -379,6 +381,8 @@ audit_ledger(const struct audit_opts *opts, struct audit_result *out)
     e = file_join(runs_dir, sizeof(runs_dir), opts->dir, "runs") ? ERR_OK : ERR_TOOBIG;
     if (e == ERR_OK)
         e = ledger_runs_list(runs_dir, &runs);
+    if (e == ERR_OK && runs.count == 0)
+        e = ERR_NOENT; /* nothing is no evidence */
     if (e == ERR_OK)
         e = requests_new(&a->requests);
     for (size_t i = 0; i < runs.count && e == ERR_OK; i++)

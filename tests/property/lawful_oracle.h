@@ -163,7 +163,8 @@ lawful_place(const struct model *m, const struct ask *ask, const char *origin,
     if ((regime[0] == '\0' || strcmp(regime, "gdpr") == 0) && !needs_no_transfer(m, b) &&
         strncmp(b->transfer, "adequacy:", 9) != 0 && strncmp(b->transfer, "scc:", 4) != 0)
         return false;
-    return ask->now_ms <= ORACLE_RENEW_MS || strcmp(b->region, ask->own) == 0;
+    return ask->now_ms <= ORACLE_RENEW_MS ||
+           (strcmp(b->region, ask->own) == 0 && strcmp(ask->ingress, ask->own) == 0);
 }
 
 static bool

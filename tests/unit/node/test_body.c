@@ -74,6 +74,10 @@ test_refused(void **state)
         {"{\"model\":\"m\",\"stream\":1}", "stream"},
         {"{\"model\":\"m\",\"stream\":\"true\"}", "stream"},
         {"{\"model\":\"m\",\"store\":true}", "store"},
+        /* r2: readers in Go take names that differ in case for the same */
+        {"{\"model\":\"m\",\"Model\":\"n\"}", "model"},
+        {"{\"model\":\"m\",\"STREAM\":true}", "stream"},
+        {"{\"model\":\"m\",\"Messages\":[]}", "messages"},
         {"{\"model\":\"m\",\"previous_response_id\":\"r\"}", "previous_response_id"},
     };
 
@@ -109,7 +113,7 @@ test_references(void **state)
         {"\"image_url\":\"https://evil.example?x\"}", true, "evil.example"},
         {"\"file_URL\":\"https://evil.example#x\"}", true, "evil.example"},
         {"\"a\":[{\"b\":{\"server_url\":\"https://evil.example\"}}]}", true, "evil.example"},
-        {"\"uri\":\"gs://bucket/x\"}", true, "bucket"},
+        {"\"uri\":\"gs://bucket/x\"}", true, ""},
         {"\"urls\":[\"https://files.acme.example/\",[\"https://evil.example/\"]]}", true,
          "evil.example"},
         {"\"urls\":[],\"text\":\"https://evil.example/\"}", false, ""},
@@ -131,6 +135,16 @@ test_references(void **state)
         {"\"tools\":[{\"type\":\"web_search_preview\"}]}", true, ""},
         {"\"tools\":[{\"type\":\"file_search\"}]}", true, ""},
         {"\"web_search_options\":{}}", true, ""},
+        /* r2: a named host is named for the web, not for the server's own files */
+        {"\"url\":\"file://files.acme.example/etc/passwd\"}", true, ""},
+        {"\"url\":\"HTTPS://files.acme.example/\"}", false, ""},
+        /* r2: members by which servers are told of another server */
+        {"\"kv_transfer_params\":{\"remote_host\":\"10.0.0.1\"}}", true, ""},
+        {"\"kv_transfer_params\":null}", false, ""},
+        {"\"bootstrap_host\":\"10.0.0.1\"}", true, ""},
+        {"\"api_base\":\"https://files.acme.example\"}", true, ""},
+        {"\"input\":[{\"image\":\"https://evil.example/a.png\"}]}", true, "evil.example"},
+        {"\"input\":[{\"image\":\"iVBORw0KGgo=\"}]}", false, ""},
     };
 
     (void)state;
