@@ -31,6 +31,9 @@ struct backend {
     atomic_uint waiting; /* waiters whose set holds it */
     pthread_mutex_t breaker_lock;
     struct breaker breaker;
+    /* What choosing reads of it for every candidate of every request, without the lock. */
+    _Atomic uint64_t open_from_ns; /* 0: a request may go there; UINT64_MAX: a trial is out */
+    _Atomic uint64_t loaded_until_ns;
 };
 
 struct tenant {
@@ -457,6 +460,20 @@ admission_unwait(struct admission *a, struct admission_waiter *w)
     return was_queued;
 }
 
+/* Under the breaker's lock, after each change. */
+static void
+breaker_publish(struct backend *b)
+{
+    uint64_t from = 0;
+
+    if (b->breaker.state == BREAKER_OPEN)
+        from = b->breaker.until.ns;
+    else if (b->breaker.state == BREAKER_HALF_OPEN && b->breaker.trial_out)
+        from = UINT64_MAX;
+    atomic_store_explicit(&b->open_from_ns, from, memory_order_relaxed);
+    atomic_store_explicit(&b->loaded_until_ns, b->breaker.load_until.ns, memory_order_relaxed);
+}
+
 bool
 admission_breaker_take(struct admission *a, uint32_t id, struct mono now)
 {
@@ -465,6 +482,7 @@ admission_breaker_take(struct admission *a, uint32_t id, struct mono now)
 
     lock(&b->breaker_lock);
     taken = breaker_take(&b->breaker, now);
+    breaker_publish(b);
     unlock(&b->breaker_lock);
     return taken;
 }
@@ -472,25 +490,13 @@ admission_breaker_take(struct admission *a, uint32_t id, struct mono now)
 bool
 admission_breaker_open_for(const struct admission *a, uint32_t id, struct mono now)
 {
-    struct backend *b = backend_at(a, id);
-    bool open_for;
-
-    lock(&b->breaker_lock);
-    open_for = breaker_open_for(&b->breaker, now);
-    unlock(&b->breaker_lock);
-    return open_for;
+    return now.ns >= atomic_load_explicit(&backend_at(a, id)->open_from_ns, memory_order_relaxed);
 }
 
 bool
 admission_loaded(const struct admission *a, uint32_t id, struct mono now)
 {
-    struct backend *b = backend_at(a, id);
-    bool loaded;
-
-    lock(&b->breaker_lock);
-    loaded = b->breaker.load_until.ns > now.ns;
-    unlock(&b->breaker_lock);
-    return loaded;
+    return now.ns < atomic_load_explicit(&backend_at(a, id)->loaded_until_ns, memory_order_relaxed);
 }
 
 void
@@ -500,6 +506,7 @@ admission_breaker_recover(struct admission *a, uint32_t id, struct mono now)
 
     lock(&b->breaker_lock);
     breaker_recover(&b->breaker, now);
+    breaker_publish(b);
     unlock(&b->breaker_lock);
 }
 
@@ -511,5 +518,6 @@ admission_breaker_note(struct admission *a, uint32_t id, enum breaker_outcome ou
 
     lock(&b->breaker_lock);
     breaker_note(&b->breaker, outcome, retry_after_ms, now, random);
+    breaker_publish(b);
     unlock(&b->breaker_lock);
 }
