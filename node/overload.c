@@ -15,7 +15,7 @@
 #define DESCRIPTORS_LEAST 16 /* fewer connections than this are no service */
 /* What a connection and a request cost beside buffers: our structures, and OpenSSL's for
  * the session, its handshake and the certificates (measured: docs/internals/overload.md). */
-#define CONNECTION_BYTES 49152
+#define CONNECTION_BYTES 32768
 #define REQUEST_BYTES (sizeof(struct txn))
 
 struct overload {

@@ -169,6 +169,7 @@ rest_if_pressed(struct worker *w, struct listener *l)
 {
     struct overload *o = w->shared->overload;
 
+    publish_load(w); /* each connection counts for the next one, of whichever worker */
     if (overload_stage(o) >= PRESSURE_PAUSE && listener_rest(l))
         overload_count(o, OVERLOAD_REST);
 }

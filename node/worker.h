@@ -21,7 +21,8 @@
 #include <stdint.h>
 
 /* One thread with its own loop, connections and upstream pool. Workers share nothing but
- * the ledger's hand-over, the admission object, and immutable snapshots. */
+ * the ledger's hand-over, the admission object, what overload counts, and immutable
+ * snapshots. */
 
 struct upstream_pool;
 struct client;
