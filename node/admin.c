@@ -120,6 +120,7 @@ answer_metrics(struct admin *a, struct text *body, int *status)
 
     *status = 200;
     metrics_write(&s->metrics, body);
+    overload_metrics(s->overload, body);
     ledger_stats(s->ledger, &ledger);
     text_addf(body,
               "# HELP portolan_ledger_frames_total Frames written to the log.\n"
@@ -229,18 +230,32 @@ on_conn(void *owner, struct conn *conn, unsigned events)
         session_end(s, 0);
 }
 
+/* It has had its time: whoever asks now gets an answer. */
+static void
+end_oldest(struct admin *a)
+{
+    struct session *s = a->sessions;
+
+    while (s->next != NULL)
+        s = s->next;
+    session_end(s, 0);
+}
+
 static void
 on_accept(void *context, int fd)
 {
     struct admin *a = context;
-    struct session *s = a->count < ADMIN_SESSIONS_MAX ? calloc(1, sizeof(*s)) : NULL;
+    struct session *s;
     struct conn_opts opts = {.loop = a->opts.loop,
                              .pool = a->opts.pool,
                              .fn = on_conn,
-                             .owner = s,
                              .in_max = H1_HEAD_MAX,
                              .out_max = ADMIN_BODY_MAX + 1024};
 
+    if (a->count == ADMIN_SESSIONS_MAX)
+        end_oldest(a);
+    s = calloc(1, sizeof(*s));
+    opts.owner = s;
     if (s == NULL) {
         (void)close(fd);
         return;
@@ -271,7 +286,10 @@ admin_start(const struct admin_opts *opts, struct admin **out)
     a->magic = ADMIN_MAGIC;
     a->opts = *opts;
     e = listener_new(opts->loop, opts->fd, on_accept, a, &a->listener);
+    if (e == ERR_OK)
+        e = listener_reserve(a->listener, LISTENER_SPARES_MAX);
     if (e != ERR_OK) {
+        listener_free(&a->listener);
         free(a);
         return e;
     }

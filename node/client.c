@@ -16,6 +16,9 @@
 #define CLIENT_DRAIN_RATE 8        /* bytes a millisecond, when the connection closes */
 #define CLIENT_ANSWER_HEAD_MAX 8192
 #define CLIENT_REFUSAL_MAX 2048
+#define CLIENT_SHED_EVERY_MS 100
+#define CLIENT_SHED_MAX 64         /* connections at a time */
+#define CLIENT_SHED_WAITED_MS 1000 /* a client that has just come gets its chance */
 
 static void on_conn(void *owner, struct conn *conn, unsigned events);
 static void read_on(struct client *c);
@@ -29,6 +32,8 @@ unlink_client(struct client *c)
         c->worker->clients = c->next;
     if (c->next != NULL)
         c->next->prev = c->prev;
+    if (c->address.family != 0)
+        overload_leave(c->worker->shared->overload, &c->address);
     (void)atomic_fetch_sub_explicit(&c->worker->shared->metrics.clients_open, 1,
                                     memory_order_relaxed);
 }
@@ -63,9 +68,27 @@ client_gone(struct client *c, uint64_t linger_ms)
         journey_client_gone(t);
 }
 
+/* The address to be counted; of no family for a peer or a trusted proxy, behind which many
+ * clients stand. */
+static struct geo_address
+counted_address(const struct worker *w, int fd, bool mesh)
+{
+    struct geo_address none = {0};
+    struct geo_address a = {0};
+    struct address from;
+
+    address_of_peer(fd, &from);
+    if (mesh ||
+        geo_address_from_sockaddr((const struct sockaddr *)&from.storage, from.len, &a) != ERR_OK)
+        return none;
+    return geo_networks_have(w->snapshot->proxies, w->snapshot->proxy_count, &a) ? none : a;
+}
+
 void
 client_accept(struct worker *w, int fd, bool mesh)
 {
+    struct geo_address address = counted_address(w, fd, mesh);
+    bool entered;
     struct shared *shared = w->shared;
     struct client *c = NULL;
     struct conn_opts opts = {.loop = w->loop,
@@ -78,7 +101,8 @@ client_accept(struct worker *w, int fd, bool mesh)
         atomic_fetch_add_explicit(&shared->metrics.clients_open, 1, memory_order_relaxed);
 
     metrics_add(&shared->metrics.connections);
-    if (open < w->snapshot->config->connections_max)
+    entered = overload_enter(shared->overload, address.family != 0 ? &address : NULL, open);
+    if (entered)
         c = calloc(1, sizeof(*c));
     if (c == NULL) {
         /* Before TLS: refusing must be cheap. */
@@ -86,6 +110,8 @@ client_accept(struct worker *w, int fd, bool mesh)
         goto refused;
     }
     c->magic = CLIENT_MAGIC;
+    c->address = address;
+    c->waiting_since = loop_now(w->loop);
     c->worker = w;
     c->mesh = mesh;
     opts.owner = c;
@@ -103,7 +129,11 @@ client_accept(struct worker *w, int fd, bool mesh)
     return;
 
 refused:
-    metrics_add(&shared->metrics.overloaded);
+    if (entered) {
+        overload_count(shared->overload, OVERLOAD_REFUSED_MEMORY);
+        if (address.family != 0)
+            overload_leave(shared->overload, &address);
+    }
     (void)atomic_fetch_sub_explicit(&shared->metrics.clients_open, 1, memory_order_relaxed);
 }
 
@@ -264,10 +294,13 @@ read_body(struct client *c)
     journey_run(c->txn);
 }
 
-/* Goes as far as the bytes that are here allow. */
+/* Goes as far as the bytes that are here allow. A client that does not take its answers gets
+ * no further ones: what it sends ahead waits. */
 static void
 read_on(struct client *c)
 {
+    if (c->state == CLIENT_HEAD && client_backed_up(c))
+        return;
     if (c->state == CLIENT_HEAD && !read_head(c))
         return;
     if (c->state == CLIENT_BODY)
@@ -283,11 +316,16 @@ on_deadline(struct client *c)
         conn_deadline(c->conn, 1000);
         return;
     }
+    overload_count(c->worker->shared->overload, !c->opened ? OVERLOAD_TIMEOUT_HANDSHAKE
+                                                : c->state == CLIENT_BODY ? OVERLOAD_TIMEOUT_BODY
+                                                : buf_used(conn_in(c->conn)) > 0 || c->requests == 0
+                                                    ? OVERLOAD_TIMEOUT_HEAD
+                                                    : OVERLOAD_TIMEOUT_IDLE);
     if (c->state == CLIENT_BODY) {
         refuse_body(c, REFUSAL_REQUEST_TIMEOUT, "request_timeout", "the request came too slowly");
         return;
     }
-    if (c->state == CLIENT_HEAD && buf_used(conn_in(c->conn)) > 0) {
+    if (c->state == CLIENT_HEAD && buf_used(conn_in(c->conn)) > 0 && !client_backed_up(c)) {
         metrics_add(&c->worker->shared->metrics.unrecorded[REFUSAL_REQUEST_TIMEOUT]);
         c->keep_alive = false;
         client_refuse(c, REFUSAL_REQUEST_TIMEOUT, "the request came too slowly", NULL, SLICE_NONE);
@@ -318,11 +356,12 @@ on_conn(void *owner, struct conn *conn, unsigned events)
             client_gone(c, 0);
             return;
         }
+        c->opened = true;
         conn_deadline(c->conn, (uint64_t)c->worker->snapshot->config->head_timeout_ms);
     }
-    if ((events & CONN_DATA) != 0) {
+    if ((events & CONN_DATA) != 0 || ((events & CONN_DRAINED) != 0 && c->state == CLIENT_HEAD)) {
         if (c->state == CLIENT_HEAD && c->requests > 0 && !c->body_timed &&
-            buf_used(conn_in(c->conn)) > 0) {
+            buf_used(conn_in(c->conn)) > 0 && !client_backed_up(c)) {
             c->body_timed = true; /* the head's deadline runs from its first byte */
             conn_deadline(c->conn, (uint64_t)c->worker->snapshot->config->head_timeout_ms);
         }
@@ -351,7 +390,7 @@ client_answer_head(struct client *c, int status, struct slice fields, int64_t le
         atomic_load_explicit(&c->worker->shared->draining, memory_order_relaxed) ||
         (config->requests_per_connection > 0 &&
          c->requests >= (uint64_t)config->requests_per_connection) ||
-        (length < 0 && c->is_1_0))
+        overload_stage(c->worker->shared->overload) >= PRESSURE_SHED || (length < 0 && c->is_1_0))
         c->keep_alive = false;
     c->chunked = length < 0 && !c->is_1_0;
     text_init(&t, head, sizeof(head));
@@ -398,6 +437,7 @@ next_request(struct client *c)
     c->state = CLIENT_HEAD;
     c->txn = NULL;
     c->body_timed = false;
+    c->waiting_since = loop_now(c->worker->loop);
     h1_parser_init(&c->parser, H1_REQUEST);
     conn_deadline(c->conn, (uint64_t)config->idle_timeout_ms);
     /* A pipelined request may be here already; it is read in a turn of its own. */
@@ -480,6 +520,30 @@ bool
 client_backed_up(const struct client *c)
 {
     return c->state != CLIENT_GONE && conn_unsent(c->conn) > CLIENT_HIGH_WATER;
+}
+
+/* Those that never brought a request go first. */
+void
+client_shed(struct worker *w)
+{
+    struct mono now = loop_now(w->loop);
+    unsigned left = CLIENT_SHED_MAX;
+
+    if (mono_ms_since(now, w->shed_at) < CLIENT_SHED_EVERY_MS)
+        return;
+    w->shed_at = now;
+    /* What closes here is flushed and destroyed in the turn after this one. */
+    loop_wake(w->loop);
+    for (int round = 0; round < 2; round++)
+        for (struct client *c = w->clients, *next; c != NULL && left > 0; c = next) {
+            next = c->next;
+            if (c->state != CLIENT_HEAD || (round == 0 && c->requests > 0) ||
+                mono_ms_since(now, c->waiting_since) < CLIENT_SHED_WAITED_MS)
+                continue;
+            overload_count(w->shared->overload, OVERLOAD_SHED_WAITING);
+            client_gone(c, CLIENT_LINGER_MS);
+            left--;
+        }
 }
 
 void

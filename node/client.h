@@ -7,6 +7,7 @@
 #include "net/conn.h"
 #include "net/h1.h"
 #include "node/worker.h"
+#include "residency/geo/address.h"
 
 #include <stdbool.h>
 
@@ -29,8 +30,11 @@ struct client {
     bool mesh; /* a peer's connection */
     struct h1_parser parser;
     struct h1_body body;
-    struct txn *txn; /* BODY, BUSY */
+    struct txn *txn;            /* BODY, BUSY */
+    struct geo_address address; /* family 0: not counted per address */
+    struct mono waiting_since;  /* for its first or next request */
     uint64_t requests;
+    bool opened;     /* TLS is up */
     bool keep_alive; /* after this answer */
     bool is_1_0;
     bool is_head_request;
@@ -48,6 +52,8 @@ struct client {
 
 /* Takes fd. Overload closes it at once. */
 void client_accept(struct worker *w, int fd, bool mesh);
+/* Under pressure: closes connections that have waited without a request, a few at a time. */
+void client_shed(struct worker *w);
 /* Closes idle connections; busy ones end after their answer. */
 void client_drain_all(struct worker *w);
 /* Closes everything. */

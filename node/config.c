@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "node/machine.h"
 
 #include <stdlib.h>
 
@@ -80,6 +81,8 @@ static const struct config_row rows[] = {
     NUMBER("limits.body_bytes", body_bytes_max, "8388608", 1024, 67108864, "bytes", "Largest JSON body."),
     NUMBER("limits.body_budget_mib", body_budget_mib, "1024", 16, 65536, "MiB", "Bodies held at one time."),
     NUMBER("limits.connections", connections_max, "8192", 16, 1000000, "", "Client connections at one time."),
+    NUMBER("limits.connections_per_address", connections_per_address, "1024", 0, 1000000, "", "Of one client address (IPv6: /64), trusted proxies excepted; 0: unlimited."),
+    NUMBER("limits.memory_mib", memory_mib, "0", 0, 16777216, "MiB", "Held for connections and requests before shedding; 0: half of the machine's or control group's."),
     NUMBER("limits.token_cache", token_cache_count, "16384", 16, 1000000, "tokens", "Verified tokens a worker remembers."),
     NUMBER("limits.requests_per_connection", requests_per_connection, "1000", 0, 1000000000, "", "0: unlimited."),
     NUMBER("timeouts.head_ms", head_timeout_ms, "10000", 100, 120000, "ms", "TLS handshake and request head, each."),
@@ -415,6 +418,21 @@ check_words(const struct config *c, const struct json_reader *root)
         json_reader_fault(&durability, "must be \"disk\" or \"process\"");
 }
 
+/* A limit that is not given comes from the machine. */
+static void
+settle_memory(struct config *c, const struct json_reader *root)
+{
+    struct json_reader limits = json_reader_get(root, "limits");
+    struct json_reader memory = json_reader_get(&limits, "memory_mib");
+
+    if (c->memory_mib == 0)
+        c->memory_mib = (int64_t)(machine_memory_bytes() / 2 >> 20);
+    else if (c->memory_mib < CONFIG_MEMORY_MIB_MIN)
+        json_reader_fault(&memory, "must be 0 or at least %d", CONFIG_MEMORY_MIB_MIN);
+    if (c->memory_mib == 0)
+        json_reader_fault(&memory, "must be given: how much memory there is can't be learnt");
+}
+
 static void
 read_all(struct config *c, const struct json_reader *root)
 {
@@ -446,6 +464,7 @@ read_all(struct config *c, const struct json_reader *root)
     read_canaries(c, root);
     read_store(c, root);
     check_words(c, root);
+    settle_memory(c, root);
 }
 
 enum err

@@ -23,6 +23,7 @@
 #define CONFIG_CANARIES_MAX 16
 #define CONFIG_PROXIES_MAX 64
 #define CONFIG_REDIS_MAX 8
+#define CONFIG_MEMORY_MIB_MIN 64
 
 struct config_pair { /* name -> path */
     char name[256];
@@ -91,6 +92,8 @@ struct config {
     int64_t body_bytes_max;
     int64_t body_budget_mib;
     int64_t connections_max;
+    int64_t connections_per_address;
+    int64_t memory_mib; /* never 0 once loaded */
     int64_t token_cache_count;
     int64_t head_timeout_ms;
     int64_t idle_timeout_ms;

@@ -179,7 +179,15 @@ queue_up(struct txn *t)
 {
     struct admission *a = t->worker->shared->admission;
     const struct admission_row *row = admission_row(ADMISSION_QUEUE_FULL);
+    struct overload *overload = t->worker->shared->overload;
 
+    if (overload_stage(overload) >= PRESSURE_SHED) {
+        overload_count(overload, OVERLOAD_SHED_QUEUE);
+        t->retry_after_s = overload_retry_after(overload);
+        journey_refuse(t, REFUSAL_OVERLOADED, "overloaded", "this node lets nothing queue now",
+                       NULL);
+        return;
+    }
     t->waiter = (struct admission_waiter){.granted = on_granted};
     t->waiter.backend_count = t->choice.waiting_count;
     for (uint32_t i = 0; i < t->choice.waiting_count; i++)

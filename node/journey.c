@@ -53,6 +53,19 @@ refuse_unknown(struct client *c, enum refusal r, const char *words, struct slice
     client_refuse(c, r, words, NULL, fields);
 }
 
+/* The same for want of memory or descriptors: it says when to come again. */
+static void
+refuse_overloaded(struct client *c, const char *words)
+{
+    char storage[32];
+    struct text fields;
+
+    text_init(&fields, storage, sizeof(storage));
+    h1_write_field_u64(&fields, SLICE_LIT("Retry-After"),
+                       overload_retry_after(c->worker->shared->overload));
+    refuse_unknown(c, REFUSAL_OVERLOADED, words, text_slice(&fields));
+}
+
 static void
 answer_json(struct client *c, struct slice body)
 {
@@ -76,7 +89,7 @@ answer_models(struct txn *t)
     models_write(t->pinned->charter, &t->identity, &out);
     c->txn = NULL;
     if (!text_ok(&out))
-        refuse_unknown(c, REFUSAL_OVERLOADED, "the list of models is too long", SLICE_NONE);
+        refuse_overloaded(c, "the list of models is too long");
     else
         answer_json(c, text_slice(&out));
     buf_release(&body);
@@ -206,6 +219,12 @@ journey_begin(struct client *c, const struct h1_head *head)
         answer_json(c, SLICE_LIT("{\"status\":\"ok\"}\n"));
         return false;
     }
+    /* Before identity and body: a refusal must cost less than what it saves. */
+    if (overload_stage(c->worker->shared->overload) >= PRESSURE_REFUSE) {
+        overload_count(c->worker->shared->overload, OVERLOAD_SHED_REQUEST);
+        refuse_overloaded(c, "this node has no memory or descriptors to spare now");
+        return false;
+    }
     return begin_known(c, head, endpoint);
 }
 
@@ -215,6 +234,7 @@ bool
 journey_body(struct txn *t, struct slice piece)
 {
     struct metrics *m = &t->worker->shared->metrics;
+    struct overload *overload = t->worker->shared->overload;
     int64_t budget = t->pinned->config->body_budget_mib * 1024 * 1024;
     int64_t held;
     enum err e;
@@ -224,14 +244,19 @@ journey_body(struct txn *t, struct slice piece)
         return false;
     held = atomic_fetch_add_explicit(&m->body_bytes, (int64_t)piece.len, memory_order_relaxed);
     t->body_counted += (int64_t)piece.len;
-    e = held + (int64_t)piece.len > budget ? ERR_NOMEM : buf_add(&t->body, piece);
+    e = held + (int64_t)piece.len > budget || overload_memory_full(overload)
+            ? ERR_NOMEM
+            : buf_add(&t->body, piece);
     if (e == ERR_OK)
         return true;
-    if (e == ERR_TOOBIG)
+    if (e == ERR_TOOBIG) {
         journey_refuse(t, REFUSAL_REQUEST_TOO_LARGE, "request_too_large",
                        "the body is larger than this node takes", NULL);
-    else
-        journey_refuse(t, REFUSAL_OVERLOADED, "overloaded", "no memory for the body now", NULL);
+        return false;
+    }
+    overload_count(overload, OVERLOAD_SHED_BODY);
+    t->retry_after_s = overload_retry_after(overload);
+    journey_refuse(t, REFUSAL_OVERLOADED, "overloaded", "no memory for the body now", NULL);
     return false;
 }
 

@@ -18,7 +18,6 @@
     X(aborted, "portolan_requests_aborted_total", "Requests whose client left first.")           \
     X(headers_dropped, "portolan_forged_headers_dropped_total",                                  \
       "Residency-* fields from clients and backends that were dropped.")                         \
-    X(overloaded, "portolan_connections_refused_total", "Connections refused for overload.")     \
     X(reloads, "portolan_reloads_total", "Reloads that took effect.")                            \
     X(reloads_failed, "portolan_reloads_failed_total", "Reloads that changed nothing.")
 

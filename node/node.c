@@ -35,6 +35,7 @@ struct node {
     struct admin *admin;
     struct timer *tick;
     struct timer *drain_tick;
+    struct overload_share load; /* what the main thread last told overload */
     int admin_fd;
     int64_t counted_ms;
     enum stop_state stop;
@@ -119,11 +120,25 @@ static void
 on_tick(void *context)
 {
     struct node *n = context;
+    struct shared *s = &n->shared;
     int64_t now = clock_wall_ms();
 
     control_refusals(n->shared.ledger, &n->shared.metrics, n->counted_ms, now);
     n->counted_ms = now;
+    /* A worker where nothing happens may hold what has to go. */
+    for (unsigned i = 0; i < s->worker_count && overload_stage(s->overload) >= PRESSURE_SHED; i++)
+        worker_wake(&s->workers[i]);
     timer_set(n->tick, NODE_TICK_MS);
+}
+
+static void
+on_turn_end(void *context)
+{
+    struct node *n = context;
+    struct overload_share now = {.conns = loop_conns(n->loop),
+                                 .buffer_bytes = (int64_t)buf_pool_held(n->pool)};
+
+    overload_publish(n->shared.overload, &n->load, &now);
 }
 
 /* ---- start -------------------------------------------------------------------------- */
@@ -266,6 +281,13 @@ start_services(struct node *n)
                                 .draining = &n->draining,
                                 .weather = &n->weather};
     loop_on_wake(n->loop, on_wake, n);
+    loop_on_turn_end(n->loop, on_turn_end, n);
+    on_turn_end(n);
+    e = overload_descriptors(n->shared.overload);
+    if (e != ERR_OK) {
+        log_event(LOG_ERROR, "descriptors.few", "problem=\"RLIMIT_NOFILE leaves none to serve\"");
+        return e;
+    }
     n->counted_ms = clock_wall_ms();
     timer_set(n->tick, NODE_TICK_MS);
     return ERR_OK;
@@ -290,12 +312,15 @@ load_first(struct node *n)
     if (e == ERR_OK)
         e = admission_new(&s->admission);
     if (e == ERR_OK)
+        e = overload_new(&s->metrics, &s->overload);
+    if (e == ERR_OK)
         e = snapshot_bind(s->current, s->admission);
     if (e == ERR_OK)
         e = weather_first_view(s->current->charter, NULL, &s->view);
     if (e != ERR_OK)
         return e;
     snapshot_apply_limits(s->current, s->admission);
+    overload_limits(s->overload, s->current->config);
     s->current->generation = 1;
     atomic_store(&s->generation, 1);
     s->view->serial = 1;
@@ -387,6 +412,7 @@ free_all(struct node *n)
     health_view_unref(&s->view);
     snapshot_unref(&s->current);
     admission_free(&s->admission);
+    overload_free(&s->overload);
     free(s->workers);
     (void)pthread_mutex_destroy(&s->lock);
 }

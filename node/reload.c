@@ -127,6 +127,7 @@ commit(struct reload *r, struct snapshot *s)
     weather_stop(r->weather);
     *r->weather = weather;
     snapshot_apply_limits(s, shared->admission);
+    overload_limits(shared->overload, s->config);
     (void)pthread_mutex_lock(&shared->lock);
     old = shared->current;
     old_view = shared->view;

@@ -21,14 +21,17 @@ worker_entry(struct worker *w)
         w->free_entries = entry->next;
     else
         entry = malloc(sizeof(*entry));
-    if (entry != NULL)
+    if (entry != NULL) {
         entry->next = NULL;
+        w->records++;
+    }
     return entry;
 }
 
 void
 worker_entry_return(struct worker *w, struct ledger_entry *entry)
 {
+    w->records--;
     entry->next = w->free_entries;
     w->free_entries = entry;
 }
@@ -60,6 +63,26 @@ static void
 on_rest(void *context)
 {
     worker_hand_over(context);
+}
+
+static void
+publish_load(struct worker *w)
+{
+    struct overload_share now = {.conns = loop_conns(w->loop),
+                                 .buffer_bytes = (int64_t)buf_pool_held(w->pool),
+                                 .records = w->records};
+
+    overload_publish(w->shared->overload, &w->load, &now);
+}
+
+static void
+on_turn_end(void *context)
+{
+    struct worker *w = context;
+
+    publish_load(w);
+    if (overload_stage(w->shared->overload) >= PRESSURE_SHED)
+        client_shed(w);
 }
 
 void
@@ -140,16 +163,33 @@ on_wake(void *context)
     }
 }
 
+/* Whoever waits in the queue of the kernel costs the node nothing. */
+static void
+rest_if_pressed(struct worker *w, struct listener *l)
+{
+    struct overload *o = w->shared->overload;
+
+    publish_load(w); /* each connection counts for the next one, of whichever worker */
+    if (overload_stage(o) >= PRESSURE_PAUSE && listener_rest(l))
+        overload_count(o, OVERLOAD_REST);
+}
+
 static void
 on_public(void *context, int fd)
 {
-    client_accept(context, fd, false);
+    struct worker *w = context;
+
+    client_accept(w, fd, false);
+    rest_if_pressed(w, w->public_listener);
 }
 
 static void
 on_mesh(void *context, int fd)
 {
-    client_accept(context, fd, true);
+    struct worker *w = context;
+
+    client_accept(w, fd, true);
+    rest_if_pressed(w, w->mesh_listener);
 }
 
 static void *
@@ -233,6 +273,7 @@ worker_start(struct worker *w, struct shared *shared, unsigned index)
     if (e == ERR_OK) {
         loop_on_wake(w->loop, on_wake, w);
         loop_on_rest(w->loop, on_rest, w, WORKER_GATHER_US);
+        loop_on_turn_end(w->loop, on_turn_end, w);
         if (pthread_create(&w->thread, NULL, run, w) != 0)
             e = ERR_NOMEM;
     }

@@ -8,6 +8,7 @@
 #include "net/listener.h"
 #include "net/loop.h"
 #include "node/metrics.h"
+#include "node/overload.h"
 #include "node/snapshot.h"
 #include "residency/evidence/ledger.h"
 #include "residency/evidence/subject.h"
@@ -20,7 +21,8 @@
 #include <stdint.h>
 
 /* One thread with its own loop, connections and upstream pool. Workers share nothing but
- * the ledger's hand-over, the admission object, and immutable snapshots. */
+ * the ledger's hand-over, the admission object, what overload counts, and immutable
+ * snapshots. */
 
 struct upstream_pool;
 struct client;
@@ -33,6 +35,7 @@ struct shared {
     struct ledger *ledger;
     struct subject_store *subjects;
     struct metrics metrics;
+    struct overload *overload;
     pthread_mutex_t lock; /* of current and view: taken to swap and to fetch */
     struct snapshot *current;
     struct health_view *view;
@@ -70,6 +73,9 @@ struct worker {
     size_t txn_count;
     pthread_mutex_t grant_lock; /* of grants */
     struct txn *grants;         /* queued requests that got a slot */
+    struct overload_share load; /* what this worker last told overload */
+    int64_t records;            /* ledger entries handed out */
+    struct mono shed_at;        /* when connections were last shed */
     bool accepting;
     bool told_stop;
 };

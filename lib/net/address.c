@@ -58,6 +58,15 @@ address_resolve(const char *host, uint16_t port, struct address *out)
     return ERR_OK;
 }
 
+void
+address_of_peer(int fd, struct address *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->len = sizeof(out->storage);
+    if (getpeername(fd, (struct sockaddr *)&out->storage, &out->len) != 0)
+        memset(out, 0, sizeof(*out));
+}
+
 uint16_t
 address_port(const struct address *a)
 {

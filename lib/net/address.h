@@ -19,6 +19,8 @@ struct address {
 MUST_USE enum err address_parse(const char *host, uint16_t port, struct address *out);
 /* Literal, or a name through the system's resolver: blocks, so never on a loop's thread. */
 MUST_USE enum err address_resolve(const char *host, uint16_t port, struct address *out);
+/* The other end of a connected socket; of no family when there is none any more. */
+void address_of_peer(int fd, struct address *out);
 uint16_t address_port(const struct address *a);
 bool address_equal(const struct address *a, const struct address *b);
 /* "host:port", "[v6]:port", into parts. host is NUL-terminated, at most 253 bytes. */

@@ -43,6 +43,7 @@ destroy(void *context)
     timer_free(&c->timer);
     conn_tls_fini(c);
     (void)close(c->fd);
+    loop_count_conn(c->loop, -1);
     buf_release(&c->in);
     buf_release(&c->out);
     c->magic = 0;
@@ -283,6 +284,7 @@ conn_new(const struct conn_opts *opts, int fd, enum conn_state state, struct con
         goto fail;
     if (opts->tls != NULL && conn_tls_init(c, opts->tls) != ERR_OK)
         goto fail;
+    loop_count_conn(c->loop, 1);
     *out = c;
     return ERR_OK;
 

@@ -5,12 +5,12 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define LISTENER_MAGIC 0x4c495354u
-#define REST_MS 100 /* without descriptors or memory: the event would only spin */
 
 struct listener {
     uint32_t magic;
@@ -19,7 +19,11 @@ struct listener {
     listener_fn fn;
     void *context;
     bool paused;
+    bool rest_due; /* after this turn's share */
     struct timer *rest;
+    int spares[LISTENER_SPARES_MAX];
+    size_t spare_count;
+    size_t spares_wanted;
 };
 
 enum err
@@ -40,10 +44,55 @@ listener_open(const struct address *at, int *out_fd)
     return ERR_OK;
 }
 
+static bool
+refill(struct listener *l)
+{
+    while (l->spare_count < l->spares_wanted) {
+        int spare = fcntl(l->fd, F_DUPFD_CLOEXEC, 0);
+
+        if (spare < 0)
+            return false;
+        l->spares[l->spare_count++] = spare;
+    }
+    return true;
+}
+
 static void
 on_rested(void *context)
 {
-    listener_pause(context, false);
+    struct listener *l = context;
+
+    ASSERT(l->magic == LISTENER_MAGIC);
+    listener_pause(l, false);
+    if (!refill(l))
+        timer_set(l->rest, LISTENER_REST_MS);
+}
+
+static bool
+is_short(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+static int
+accept_one(struct listener *l)
+{
+    int client = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    while (client < 0 && (errno == EMFILE || errno == ENFILE) && l->spare_count > 0) {
+        (void)close(l->spares[--l->spare_count]);
+        client = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    }
+    return client;
+}
+
+/* While it rests the event is off: without descriptors or memory it would only spin. */
+static void
+rest(struct listener *l)
+{
+    l->rest_due = false;
+    listener_pause(l, true);
+    timer_set(l->rest, LISTENER_REST_MS);
 }
 
 static void
@@ -51,20 +100,22 @@ on_ready(evutil_socket_t fd, short what, void *context)
 {
     struct listener *l = context;
 
+    (void)fd;
     (void)what;
     ASSERT(l->magic == LISTENER_MAGIC);
     for (int i = 0; i < LISTENER_ACCEPT_TURN && !l->paused; i++) {
-        int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int client = accept_one(l);
 
         if (client < 0) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-                listener_pause(l, true);
-                timer_set(l->rest, REST_MS);
-            }
-            return;
+            l->rest_due = l->rest_due || is_short(errno);
+            break;
         }
         l->fn(l->context, client);
     }
+    if (l->rest_due)
+        rest(l);
+    else if (l->spare_count < l->spares_wanted)
+        timer_set(l->rest, LISTENER_REST_MS);
 }
 
 enum err
@@ -97,9 +148,28 @@ listener_free(struct listener **out)
         return;
     event_free(l->event);
     timer_free(&l->rest);
+    while (l->spare_count > 0)
+        (void)close(l->spares[--l->spare_count]);
     l->magic = 0;
     free(l);
     *out = NULL;
+}
+
+bool
+listener_rest(struct listener *l)
+{
+    bool first = !l->rest_due;
+
+    l->rest_due = true;
+    return first;
+}
+
+enum err
+listener_reserve(struct listener *l, size_t count)
+{
+    ASSERT(count <= LISTENER_SPARES_MAX);
+    l->spares_wanted = count;
+    return refill(l) ? ERR_OK : ERR_FULL;
 }
 
 void

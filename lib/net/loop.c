@@ -34,6 +34,8 @@ struct loop {
     struct mono now; /* ns == 0: not read in this turn yet */
     loop_fn wake_fn;
     void *wake_context;
+    loop_fn turn_end_fn;
+    void *turn_end_context;
     loop_fn rest_fn;
     void *rest_context;
     uint64_t rest_max_ns;
@@ -45,6 +47,7 @@ struct loop {
     struct grave *graves;
     size_t grave_count;
     size_t grave_size;
+    int64_t conns;
 };
 
 struct timer {
@@ -181,6 +184,8 @@ loop_run(struct loop *loop)
             rest(loop);
         call_all(&loop->flushes);
         bury_all(loop);
+        if (loop->turn_end_fn != NULL)
+            loop->turn_end_fn(loop->turn_end_context);
     }
     if (loop->gathered.ns != 0)
         rest(loop);
@@ -224,6 +229,13 @@ loop_on_rest(struct loop *loop, loop_fn fn, void *context, uint64_t max_us)
     loop->rest_fn = fn;
     loop->rest_context = context;
     loop->rest_max_ns = max_us * 1000;
+}
+
+void
+loop_on_turn_end(struct loop *loop, loop_fn fn, void *context)
+{
+    loop->turn_end_fn = fn;
+    loop->turn_end_context = context;
 }
 
 void
@@ -286,6 +298,18 @@ loop_base(struct loop *loop)
 {
     ASSERT(loop->magic == LOOP_MAGIC);
     return loop->base;
+}
+
+void
+loop_count_conn(struct loop *loop, int by)
+{
+    loop->conns += by;
+}
+
+int64_t
+loop_conns(const struct loop *loop)
+{
+    return loop->conns;
 }
 
 static void

@@ -35,6 +35,10 @@ MUST_USE enum err loop_on_signal(struct loop *loop, int signal_number, loop_fn f
 void loop_on_rest(struct loop *loop, loop_fn fn, void *context, uint64_t max_us);
 /* Something was gathered: fn is due. Loop's thread. */
 void loop_gathered(struct loop *loop);
+/* Called at the end of each turn, after everything else in it. */
+void loop_on_turn_end(struct loop *loop, loop_fn fn, void *context);
+/* Connections of this loop whose descriptor is open: those that are closing too. */
+int64_t loop_conns(const struct loop *loop);
 /* fn(context) after the callbacks of this turn; for objects that end in a callback. */
 void loop_bury(struct loop *loop, loop_fn fn, void *context);
 

@@ -16,5 +16,7 @@ void loop_flush_later(struct loop *loop, struct loop_flush *f);
 void loop_flush_forget(struct loop_flush *f);
 /* Lists f for one call of f->fn by loop_free(): for objects that have no owner but the loop. */
 void loop_at_end(struct loop *loop, struct loop_flush *f);
+/* A connection's descriptor was opened (1) or closed (-1). */
+void loop_count_conn(struct loop *loop, int by);
 
 #endif

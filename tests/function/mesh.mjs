@@ -81,6 +81,7 @@ class Node {
     this.charter = path.resolve(this.dir, config.charter);
     this.ledger = path.resolve(this.dir, config.ledger?.dir ?? 'ledger');
     this.env = {};
+    this.prefix = []; // a command that becomes the node, as prlimit does
   }
 
   readConfig() {
@@ -94,7 +95,8 @@ class Node {
   }
 
   async start() {
-    this.child = new Child(BINARY, ['node', '--config', this.config],
+    const [command, ...args] = [...this.prefix, BINARY, 'node', '--config', this.config];
+    this.child = new Child(command, args,
       { log: path.join(this.mesh.logs, `${this.name}.log`), env: this.env });
     await this.until('ready', async () => (await this.admin('/ready')).status === 200);
   }
@@ -107,6 +109,13 @@ class Node {
         throw new Error(`${this.name} ended with ${code ?? signal}:\n${this.child.tail()}`);
       }
     }
+  }
+
+  // Once more, with another config.
+  async restart(change) {
+    await this.stop();
+    this.changeConfig(change);
+    await this.start();
   }
 
   kill() { return this.child?.running ? this.child.end('SIGKILL') : undefined; }

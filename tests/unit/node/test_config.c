@@ -72,6 +72,10 @@ test_smallest_file_and_defaults(void **state)
     assert_int_equal(l.config->workers, 0); /* "v" must not end there */
     assert_int_equal(l.config->body_bytes_max, 8388608);
     assert_int_equal(l.config->head_timeout_ms, 10000);
+    assert_int_equal(l.config->idle_timeout_ms, 60000);
+    assert_int_equal(l.config->requests_per_connection, 1000);
+    assert_int_equal(l.config->connections_per_address, 1024);
+    assert_true(l.config->memory_mib >= CONFIG_MEMORY_MIB_MIN); /* from the machine */
     assert_int_equal(l.config->redis_count, 0);
     assert_string_equal(l.config->ledger_durability, "disk");
     assert_string_equal(l.config->public_client_auth, "none");
@@ -91,15 +95,16 @@ test_values(void **state)
     struct loaded l;
 
     (void)state;
-    load(&l,
-         "{" BASE ",\"workers\":3,\"limits\":{\"body_bytes\":1024,\"requests_per_connection\":0},"
-         "\"credentials\":{\"a\":\"/a\",\"b\":\"/b\"},"
-         "\"store\":{\"kind\":\"redis\",\"servers\":[{\"address\":\"127.0.0.1:6379\","
-         "\"user\":\"u\"},{\"address\":\"[::1]:6380\",\"tls\":true,\"ca\":\"/ca\"}]}}");
+    load(&l, "{" BASE ",\"workers\":3,\"limits\":{\"body_bytes\":1024,\"memory_mib\":64,"
+             "\"requests_per_connection\":0},"
+             "\"credentials\":{\"a\":\"/a\",\"b\":\"/b\"},"
+             "\"store\":{\"kind\":\"redis\",\"servers\":[{\"address\":\"127.0.0.1:6379\","
+             "\"user\":\"u\"},{\"address\":\"[::1]:6380\",\"tls\":true,\"ca\":\"/ca\"}]}}");
     issues_print(l.issues, stderr);
     assert_int_equal(l.e, ERR_OK);
     assert_int_equal(l.config->workers, 3);
     assert_int_equal(l.config->body_bytes_max, 1024);
+    assert_int_equal(l.config->memory_mib, 64);
     assert_int_equal(l.config->requests_per_connection, 0);
     assert_int_equal(l.config->credentials.count, 2);
     assert_string_equal(l.config->credentials.items[1].path, "/b");
@@ -121,6 +126,9 @@ test_faults_name_their_place(void **state)
         {"{" BASE ",\"limits\":{\"body_byte\":2048}}", "body_byte"},
         {"{" BASE ",\"limits\":{\"body_bytes\":1}}", "limits.body_bytes"},
         {"{" BASE ",\"limits\":{\"body_bytes\":67108865}}", "limits.body_bytes"},
+        {"{" BASE ",\"limits\":{\"memory_mib\":63}}", "limits.memory_mib"},
+        {"{" BASE ",\"limits\":{\"connections_per_address\":-1}}",
+         "limits.connections_per_address"},
         {"{" BASE ",\"workers\":\"2\"}", "workers"},
         {"{" BASE ",\"workers\":1.5}", "workers"},
         {"{" BASE ",\"ledger\":{\"durability\":\"none\"}}", "ledger.durability"},
