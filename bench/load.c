@@ -22,6 +22,7 @@
 
 #define EVENTS_MAX 256
 #define STALL_NS (30 * UINT64_C(1000000000)) /* without any answer: the run failed */
+#define LATE_NS 1000000                      /* no connection was free, or no core for us */
 #define NS 1000000000.0
 
 struct load {
@@ -34,7 +35,7 @@ struct load {
     uint64_t start_ns, end_ns, last_answer_ns;
     uint64_t sent, answered;
     uint64_t total; /* to send; 0: until end_ns */
-    uint64_t late;  /* due while no connection was free */
+    uint64_t late;  /* sent later than LATE_NS after they were due */
     uint64_t random;
     double *weights;     /* of the tokens, summed up */
     uint32_t *latencies; /* in units of 100 ns */
@@ -185,7 +186,7 @@ send_due(struct load *l)
             address = l->o.addresses.items[l->sent % l->o.addresses.count];
         link_send(&l->links[index], &l->o, choose_token(l), address, due);
         l->sent++;
-        l->late += l->o.rate > 0 && l->idle_count == 0;
+        l->late += now - due > LATE_NS;
         step(l, index);
     }
 }

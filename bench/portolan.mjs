@@ -8,6 +8,7 @@ const EU = 'AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT
 const DAY_MS = 86400e3;
 const ISSUER = 'https://idp.example';
 const SLOTS = 4096;
+const START_MS = 120000; // a thousand backends need some rounds of probes
 
 function jwk(pem, kid) {
   const { kty, crv, x, y } = createPublicKey(pem).export({ format: 'jwk' });
@@ -115,8 +116,12 @@ export class Portolan {
     this.ports = { public: await freePort(), admin: await freePort() };
     this.#prepare();
     this.child = this.rig.processes.start(`portolan ${this.name}`, this.rig.options.binary, ['node', '--config', 'node.jsonc'], { core: PROXY_CORE, cwd: this.dir });
-    await this.rig.processes.until(`portolan ${this.name}`, async () =>
-      (await fetch(`http://127.0.0.1:${this.ports.admin}/ready`).catch(() => null))?.status === 200 && connects(this.ports.public), 60000);
+    // All backends up, not one: the rest would come while something is measured.
+    const isUp = async () => {
+      const answer = await fetch(`http://127.0.0.1:${this.ports.admin}/ready`).catch(() => null);
+      return answer?.status === 200 && (await answer.json()).up >= this.options.backends && connects(this.ports.public);
+    };
+    await this.rig.processes.until(`portolan ${this.name}: all ${this.options.backends} backends up`, isUp, START_MS);
     return this;
   }
 
@@ -137,6 +142,15 @@ export class Portolan {
     const text = await fetch(`http://127.0.0.1:${this.ports.admin}/metrics`).then((r) => r.text(), () => '');
     const lines = text.split('\n').filter((line) => /^portolan_(refusals|attempts_failed|ledger|overloaded).* [1-9]/.test(line));
     return `${lines.join('\n')}\n${this.child.log}`;
+  }
+
+  // work, and where it fails also what the node says.
+  async explaining(work) {
+    try {
+      return await work();
+    } catch (error) {
+      throw new Error(`${error.message}\n${await this.complaints()}`);
+    }
   }
 
   // Every origin on record must have been found in the database: gives how many were read.

@@ -138,6 +138,9 @@ export function pssKib(pid) {
   return kib;
 }
 
+// Files and sockets that one process holds open.
+export const openFiles = (pid) => readdirSync(`/proc/${pid}/fd`).length;
+
 export function openFilesMax() {
   const [, soft] = /^Max open files\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'));
   return soft === 'unlimited' ? Infinity : Number(soft);

@@ -7,8 +7,7 @@ import https from 'node:https';
 import readline from 'node:readline';
 
 const [port, streams] = process.argv.slice(2).map(Number);
-const RAMP_MS = 20;
-const RAMP_STREAMS = 10; // begun every RAMP_MS: 500 handshakes a second on each leg
+const OPENING_MAX = 16; // at one time: handshakes are dear, and a storm of them starves the rest
 const LF = 10;
 const END = Buffer.from('data: [DONE]\n\n');
 const body = fs.readFileSync('req.json');
@@ -41,9 +40,18 @@ function watch(response) {
   response.on('error', (error) => bad(error.message));
 }
 
+let made = 0;
+let opening = 0;
+
+function open() {
+  for (; opening < OPENING_MAX && made < streams; opening++) start(made++);
+}
+
 function start(i) {
   const options = { host: '127.0.0.1', port, method: 'POST', path: '/v1/chat/completions', agent, rejectUnauthorized: false };
   const request = https.request({ ...options, headers: { ...headers, 'x-forwarded-for': addresses[i % addresses.length] } }, (response) => {
+    opening--;
+    open();
     if (response.statusCode !== 200) bad(`status ${response.statusCode}`);
     count.open++;
     watch(response);
@@ -52,11 +60,7 @@ function start(i) {
   request.end(body);
 }
 
-let made = 0;
-const ramp = setInterval(() => {
-  for (let k = 0; k < RAMP_STREAMS && made < streams; k++) start(made++);
-  if (made >= streams) clearInterval(ramp);
-}, RAMP_MS);
+open();
 setInterval(() => {
   if (count.done < streams && count.bad === 0) return;
   console.log(JSON.stringify(count));

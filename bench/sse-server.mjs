@@ -1,5 +1,6 @@
 // A model server that streams, over mTLS: node sse-server.mjs PORT EVERY_MS, in the folder with
-// backend.* and ca.crt. Each stream gets an event every EVERY_MS until told to finish.
+// backend.* and ca.crt. Each stream begins with an event
+// and gets another every EVERY_MS until told to finish.
 // Commands on stdin, a line each: "count" answers {"live","sent"}; "finish" ends all streams with
 // [DONE]; "every N" sets the pace.
 import fs from 'node:fs';
@@ -24,7 +25,8 @@ https.createServer(tls, (request, response) => {
   request.resume();
   request.on('end', () => {
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' });
-    response.flushHeaders();
+    response.write(event);
+    sent++;
     live.add(response);
     response.on('close', () => live.delete(response));
   });

@@ -11,6 +11,7 @@ import { connects, cpuSeconds, freePort, LOAD_CORE, openFilesMax, pssKib, sleep 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const WARM_STREAMS = 20;
 const RIVAL_CONNECTIONS_MAX = 4000; // maxconn in rig/haproxy.cfg
+const OPENING_EVERY_MS = 2000; // the beat while streams open: handshakes need the core
 const FILES_SPARE = 1000;
 const EVENTS_A_SECOND_MAX = 10000; // what one core gives that runs client and server of the rig
 const RATE_MIN = 0.9; // of the planned events, below which the rig was the bottleneck
@@ -46,17 +47,18 @@ function talk(rig, label, argv) {
 }
 
 // Opens the streams, lets `during` look at them, ends them; every event must have arrived.
-async function withStreams(rig, server, port, streams, during) {
-  const before = await server.ask('count');
+async function withStreams(rig, server, { port, streams, every }, during) {
+  const before = await server.ask(`every ${OPENING_EVERY_MS}`);
   const client = talk(rig, 'sse client', [path.join(HERE, 'sse-client.mjs'), String(port), String(streams)]);
   const fail = (why) => new Error(`${why}: ${JSON.stringify(client.last)}`);
-  const deadline = Date.now() + 30000 + streams * 20;
+  const deadline = Date.now() + 30000 + streams * 30;
   for (let now = {}; now.open !== streams;) {
     await sleep(100);
     now = await client.ask('count');
     if (now.bad > 0 || client.child.ended()) throw fail('a stream failed');
     if (Date.now() > deadline) throw fail('the streams did not open in time');
   }
+  await server.ask(`every ${every}`);
   const figures = await during(client);
   await server.ask('finish');
   const code = await Promise.race([client.child.over, sleep(30000).then(() => 'late')]);
@@ -68,12 +70,10 @@ async function withStreams(rig, server, port, streams, during) {
 }
 
 async function measureStreams(rig, server, { pid, port, streams, every, seconds }) {
-  await server.ask('every 50');
-  await withStreams(rig, server, port, WARM_STREAMS, () => sleep(500));
-  await server.ask(`every ${every}`);
+  await withStreams(rig, server, { port, streams: WARM_STREAMS, every: 50 }, () => sleep(500));
   await sleep(500);
   const before = pssKib(pid);
-  return withStreams(rig, server, port, streams, async (client) => {
+  return withStreams(rig, server, { port, streams, every }, async (client) => {
     await sleep(Math.max(500, every));
     const first = await client.ask('count');
     const cpuFirst = cpuSeconds(pid);

@@ -100,9 +100,13 @@ main(int argc, char **argv)
     must(listener_open(&at, &fd), "listen");
     must(listener_new(r.loop, fd, relay_accept, &r, &listener), "listen");
     loop_run(r.loop);
-    /* Connections end with the process; what is left of them is not worth a walk. */
     listener_free(&listener);
     (void)close(fd);
+    relay_end(&r);
+    loop_free(&r.loop);
+    buf_pool_free(&r.pool);
+    tls_unref(&r.server_tls);
+    tls_unref(&r.client_tls);
     egress_free(&r.guard);
     return 0;
 }

@@ -19,7 +19,6 @@
 #define CONNECT_MS 5000
 #define LINGER_MS 1000
 
-struct client;
 struct relay_backend {
     struct relay *relay;
     struct relay_backend *next, *prev; /* idle */
@@ -36,6 +35,7 @@ struct relay_backend {
 
 struct client {
     struct relay *relay;
+    struct client *next, *prev;
     struct relay_backend *backend; /* NULL between requests */
     struct conn *conn;
     struct h1_parser parser;
@@ -88,6 +88,12 @@ client_end(struct client *c, bool flush)
 {
     if (c->backend != NULL)
         backend_end(c->backend);
+    if (c->prev != NULL)
+        c->prev->next = c->next;
+    else
+        c->relay->clients = c->next;
+    if (c->next != NULL)
+        c->next->prev = c->prev;
     if (flush)
         conn_close(c->conn, LINGER_MS);
     else
@@ -439,4 +445,17 @@ relay_accept(void *context, int fd)
         return;
     }
     conn_set_low_water(c->conn, HIGH_WATER / 2);
+    c->next = r->clients;
+    if (c->next != NULL)
+        c->next->prev = c;
+    r->clients = c;
+}
+
+void
+relay_end(struct relay *r)
+{
+    while (r->clients != NULL)
+        client_end(r->clients, false);
+    while (r->idle != NULL)
+        backend_end(r->idle);
 }

@@ -13,6 +13,7 @@
 #define RELAY_HOST_MAX 272
 #define RELAY_IDLE_MAX 1024 /* kept connections to the backend */
 
+struct client;
 struct relay_backend;
 struct relay {
     struct loop *loop;
@@ -24,9 +25,12 @@ struct relay {
     char host[RELAY_HOST_MAX];  /* "address:port", for Host */
     struct relay_backend *idle; /* the last used first */
     size_t idle_count;
+    struct client *clients;
 };
 
 /* Takes an accepted fd; context is the relay (listener_fn). */
 void relay_accept(void *context, int fd);
+/* Ends all connections; their memory goes with the loop's turn, or with the loop. */
+void relay_end(struct relay *r);
 
 #endif
