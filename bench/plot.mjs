@@ -58,7 +58,7 @@ function panel({ title, unit, digits, bars, limit }, top) {
   if (limit) {
     const x = (LABEL_WIDTH + length(limit.value)).toFixed(1);
     lines.push(`<line class="bar" x1="${x}" x2="${x}" y1="${top + TITLE - 4}" y2="${y}"/>`,
-      `<text class="note" x="${x}" y="${top + TITLE - 8}" text-anchor="end">${escaped(limit.text)}: ${limit.value.toFixed(digits)} ${unit}</text>`);
+      `<text class="note" x="${WIDTH - 16}" y="${top + 22}" text-anchor="end">- - ${escaped(limit.text)}: ${limit.value.toFixed(digits)} ${unit}</text>`);
   }
   return { lines, bottom: y + 10 };
 }

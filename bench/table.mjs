@@ -40,6 +40,9 @@ function unaryTable({ medians, idle_pss_kib: idle }) {
 function sseTable({ scenes }) {
   const list = scenes.flatMap(({ streams, every_ms: every, medians, below_planned_rate: below }) => Object.entries(medians).map(([name, m]) =>
     [`${name}, ${whole(streams)} × ${(1000 / every).toFixed(1)}/s`, us(m.cpu_us_event), `${whole(m.events_a_second)}${below.includes(name) ? ' (fewer than planned)' : ''}`, `${m.kb_a_stream.toFixed(1)} KB`]));
+  for (const { streams, cannot } of scenes) {
+    for (const [name, why] of Object.entries(cannot)) list.push([`${name}, ${whole(streams)}`, `no figure: ${why.replace(/\s*\n.*/s, '').replaceAll('|', '/')}`, '', '']);
+  }
   return rows(['streams', 'CPU an event', 'events/s', 'memory a stream'], list);
 }
 

@@ -7,6 +7,8 @@
  * Anything unexpected ends both connections: a benchmark in which that happens fails. */
 #include "bare/relay.h"
 
+#include "bare/message.h"
+
 #include "net/conn.h"
 #include "net/h1.h"
 
@@ -14,8 +16,7 @@
 #include <unistd.h>
 
 #define IN_MAX (H1_HEAD_MAX + 32768)
-#define HIGH_WATER 262144 /* unsent bytes of one side before the other is not read */
-#define OUT_MAX (HIGH_WATER + 2 * IN_MAX)
+#define OUT_MAX (MESSAGE_HIGH_WATER + 2 * IN_MAX)
 #define CONNECT_MS 5000
 #define LINGER_MS 1000
 
@@ -119,80 +120,6 @@ idle_link(struct relay_backend *b)
     r->idle_count++;
 }
 
-/* ---- messages, rebuilt --------------------------------------------------------------- */
-
-static void
-add_fields(const struct h1_head *head, struct text *out)
-{
-    for (size_t i = 0; i < head->field_count; i++) {
-        const struct h1_field *f = &head->fields[i];
-
-        if (!f->hop && !slice_eq_nocase(f->name, SLICE_LIT("host")) &&
-            !slice_eq_nocase(f->name, SLICE_LIT("content-length")))
-            h1_write_field(out, f->name, f->value);
-    }
-}
-
-static void
-add_framing(const struct h1_head *head, bool *rechunk, struct text *out)
-{
-    *rechunk = head->framing == H1_BODY_CHUNKED || head->framing == H1_BODY_TO_EOF;
-    if (*rechunk)
-        h1_write_field(out, SLICE_LIT("Transfer-Encoding"), SLICE_LIT("chunked"));
-    else if (head->framing == H1_BODY_LENGTH)
-        h1_write_field_u64(out, SLICE_LIT("Content-Length"), head->content_length);
-    h1_write_end(out);
-}
-
-static bool
-write_text(struct conn *to, const struct text *t)
-{
-    return text_ok(t) && conn_write(to, text_slice(t)) == ERR_OK;
-}
-
-static bool
-write_content(struct conn *to, struct slice content, bool rechunk)
-{
-    uint8_t storage[32];
-    struct text head;
-
-    if (content.len == 0)
-        return true;
-    if (!rechunk)
-        return conn_write(to, content) == ERR_OK;
-    text_init(&head, storage, sizeof(storage));
-    h1_write_chunk_head(&head, content.len);
-    return write_text(to, &head) && conn_write(to, content) == ERR_OK &&
-           conn_write(to, H1_CHUNK_TAIL) == ERR_OK;
-}
-
-enum pump { PUMP_MORE, PUMP_DONE, PUMP_FAILED };
-
-/* The body that arrived on one side, to the other; stops above the high-water mark. */
-static enum pump
-pump(struct h1_body *body, struct conn *from, struct conn *to, bool rechunk)
-{
-    while (!body->done && buf_used(conn_in(from)) > 0) {
-        struct slice content;
-        size_t used = 0;
-        enum err e;
-
-        if (conn_unsent(to) > HIGH_WATER) {
-            conn_pause(from);
-            return PUMP_MORE;
-        }
-        e = h1_body_read(body, buf_slice(conn_in(from)), &content, &used);
-        if (e == ERR_BADMSG || !write_content(to, content, rechunk))
-            return PUMP_FAILED;
-        conn_consume(from, used);
-        if (e == ERR_AGAIN)
-            break;
-    }
-    if (!body->done)
-        return PUMP_MORE;
-    return !rechunk || conn_write(to, H1_LAST_CHUNK) == ERR_OK ? PUMP_DONE : PUMP_FAILED;
-}
-
 /* ---- the answer ---------------------------------------------------------------------- */
 
 /* ERR_AGAIN: not all of it is here. */
@@ -216,9 +143,9 @@ answer_head(struct relay_backend *b)
     }
     text_init(&out, storage, sizeof(storage));
     h1_write_status_line(&out, head.status);
-    add_fields(&head, &out);
-    add_framing(&head, &b->rechunk, &out);
-    if (!write_text(b->client->conn, &out))
+    message_add_fields(&head, &out);
+    message_add_framing(&head, &b->rechunk, &out);
+    if (!message_write_text(b->client->conn, &out))
         return ERR_FULL;
     h1_body_init(&b->body, head.framing, head.content_length);
     b->in_body = true;
@@ -247,7 +174,7 @@ exchange_done(struct relay_backend *b)
 static void
 answer_step(struct relay_backend *b)
 {
-    enum pump p;
+    enum message_pump p;
 
     if (b->answered)
         return;
@@ -261,7 +188,7 @@ answer_step(struct relay_backend *b)
             return;
         }
     }
-    p = pump(&b->body, b->conn, b->client->conn, b->rechunk);
+    p = message_pump(&b->body, b->conn, b->client->conn, b->rechunk);
     if (p == PUMP_FAILED)
         client_end(b->client, false);
     else if (p == PUMP_DONE)
@@ -329,7 +256,7 @@ take_backend(struct client *c)
             free(b);
             return false;
         }
-        conn_set_low_water(b->conn, HIGH_WATER / 2);
+        conn_set_low_water(b->conn, MESSAGE_HIGH_WATER / 2);
         conn_deadline(b->conn, CONNECT_MS);
     }
     b->in_body = b->answered = false;
@@ -353,9 +280,9 @@ request_head(struct client *c)
     text_init(&out, storage, sizeof(storage));
     h1_write_request_line(&out, head.method, head.target);
     h1_write_field(&out, SLICE_LIT("Host"), slice_str(c->relay->host));
-    add_fields(&head, &out);
-    add_framing(&head, &c->rechunk, &out);
-    if (!write_text(c->backend->conn, &out))
+    message_add_fields(&head, &out);
+    message_add_framing(&head, &c->rechunk, &out);
+    if (!message_write_text(c->backend->conn, &out))
         return ERR_FULL;
     c->keep_alive = head.keep_alive;
     c->backend->parser.head_request = head.method == H1_HEAD;
@@ -386,7 +313,7 @@ client_step(struct client *c)
             return;
         }
     }
-    switch (pump(&c->body, c->conn, c->backend->conn, c->rechunk)) {
+    switch (message_pump(&c->body, c->conn, c->backend->conn, c->rechunk)) {
     case PUMP_FAILED:
         client_end(c, false);
         break;
@@ -444,7 +371,7 @@ relay_accept(void *context, int fd)
         free(c);
         return;
     }
-    conn_set_low_water(c->conn, HIGH_WATER / 2);
+    conn_set_low_water(c->conn, MESSAGE_HIGH_WATER / 2);
     c->next = r->clients;
     if (c->next != NULL)
         c->next->prev = c;

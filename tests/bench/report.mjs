@@ -17,7 +17,7 @@ export function sampleReport({ quick = false } = {}) {
     ratios: { ratio_cpu_mtls: 2.1, ratio_cpu_full: 0.51, ratio_cpu_bare: 1.05, ratio_cpu_sse: 0.6 },
     parts: {
       unary: { medians: named(['haproxy tlsmtls', 'portolan'], (i) => figures(40 + 44 * i)), idle_pss_kib: 10240, ratios: { ratio_cpu_mtls: 2.1, ratio_cpu_full: 0.51, ratio_cpu_bare: 1.05 } },
-      sse: { scenes: [{ streams: 1000, every_ms: 100, below_planned_rate: ['portolan'], medians: { 'haproxy full': stream(30, 45), portolan: stream(18, 40) } }], ratios: { ratio_cpu_sse: 0.6 } },
+      sse: { scenes: [{ streams: 1000, every_ms: 100, cannot: { 'haproxy full': 'haproxy full: a stream failed\nmore' }, below_planned_rate: ['portolan'], medians: { 'haproxy full': stream(30, 45), portolan: stream(18, 40) } }], ratios: { ratio_cpu_sse: 0.6 } },
       large: { body_bytes: 400000, micro, floor_us: 490, bar_us: 980, cannot: { 'haproxy full': 'status 404' }, medians: named(['portolan'], () => figures(900)) },
       scale: {
         tenants: growth(['10 tenants', '10000 tenants'], 3), tokens: growth(['1 tokens', '1000 tokens'], 1),
