@@ -24,9 +24,10 @@ export async function unary(rig, { runs, seconds, perf }) {
     side('haproxy plain', haproxy, '8101', 'http'), side('nginx plain', nginx, '8111', 'http'),
     side('haproxy tls', haproxy, '8102'), side('nginx tls', nginx, '8112'),
   ];
-  const measureOne = async ({ url, pid }) => {
-    await wrk(rig, url, Math.min(2, seconds));
-    return cpuARequest(pid, () => wrk(rig, url, seconds));
+  const measureOne = async (side) => {
+    await wrk(rig, side.url, side.isWarm ? 1 : Math.min(2, seconds));
+    side.isWarm = true;
+    return cpuARequest(side.pid, () => wrk(rig, side.url, seconds));
   };
   const show = (r) => `${r.cpu_us.toFixed(1)} us CPU a request, ${Math.round(r.rps)} requests/s, p50 ${r.p50_ms.toFixed(2)} ms, p99 ${r.p99_ms.toFixed(2)} ms, ${Math.round(r.pss_kib / 1024)} MiB`;
   const results = {
