@@ -1,6 +1,6 @@
 // A model server that streams, over mTLS: node sse-server.mjs PORT EVERY_MS, in the folder with
-// backend.* and ca.crt. Each stream begins with an event
-// and gets another every EVERY_MS until told to finish.
+// backend.* and ca.crt. Each stream begins with an event and
+// gets another every EVERY_MS until told to finish.
 // Commands on stdin, a line each: "count" answers {"live","sent"}; "finish" ends all streams with
 // [DONE]; "every N" sets the pace.
 import fs from 'node:fs';
@@ -15,6 +15,7 @@ const event = Buffer.from(`data: ${JSON.stringify(chunk)}\n\n`);
 const last = Buffer.from(`data: ${JSON.stringify({ ...chunk, choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] })}\n\ndata: [DONE]\n\n`);
 const live = new Set();
 let sent = 0;
+let serial = 0;
 
 https.createServer(tls, (request, response) => {
   if (request.method === 'GET') {
@@ -27,25 +28,33 @@ https.createServer(tls, (request, response) => {
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' });
     response.write(event);
     sent++;
+    response.serial = serial++;
     live.add(response);
     response.on('close', () => live.delete(response));
   });
 }).listen(port, '127.0.0.1');
 
+// A beat comes in slices, BURST_MS apart: no long turn in which nothing else is served.
+const BURST_MS = 100;
+let slice = 0;
+
 function beat() {
+  const slices = Math.max(1, Math.round(every / BURST_MS));
+  slice = (slice + 1) % slices;
   for (const response of live) {
+    if (response.serial % slices !== slice) continue;
     response.write(event);
     sent++;
   }
 }
-let timer = setInterval(beat, every);
+let timer = setInterval(beat, Math.min(every, BURST_MS));
 
 readline.createInterface({ input: process.stdin }).on('line', (line) => {
   const [command, value] = line.split(' ');
   if (command === 'every') {
     every = Number(value);
     clearInterval(timer);
-    timer = setInterval(beat, every);
+    timer = setInterval(beat, Math.min(every, BURST_MS));
   } else if (command === 'finish') {
     for (const response of live) {
       response.end(last);

@@ -11,7 +11,7 @@ import { connects, cpuSeconds, freePort, LOAD_CORE, openFilesMax, pssKib, sleep 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const WARM_STREAMS = 20;
 const RIVAL_CONNECTIONS_MAX = 4000; // maxconn in rig/haproxy.cfg
-const OPENING_EVERY_MS = 2000; // the beat while streams open: handshakes need the core
+const OPENING_EVERY_MS = 5000; // the beat while streams open: handshakes need the core
 const OPENING_MS = 30000;
 const OPENING_MS_STREAM = 30; // each
 const FILES_SPARE = 1000;
