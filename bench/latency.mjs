@@ -14,7 +14,11 @@ export async function latency(rig, { runs, seconds }) {
     await load(rig, { port, seconds: 1 });
     return (await load(rig, { port, seconds: Math.max(2, seconds / 2) })).rps;
   };
-  const saturated = { 'portolan disk': await saturation(disk.ports.public), 'haproxy full': await saturation(rig.ports['8103']) };
+  // This also opens the connections to the model server that the measurements then use.
+  const saturated = {
+    'portolan disk': await saturation(disk.ports.public), 'portolan process': await saturation(memory.ports.public),
+    'haproxy full': await saturation(rig.ports['8103']),
+  };
   const rate = Math.floor(saturated['portolan disk'] * SHARE);
   const rivalRate = Math.floor(saturated['haproxy full'] * SHARE);
   const direct = { port: rig.ports['8002'], cert: 'client.pem' };
