@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "crypto/random.h"
+#include "node/answer.h"
 #include "node/attest.h"
 #include "node/dispatch.h"
 #include "node/models.h"
@@ -361,6 +362,8 @@ journey_client_drained(struct txn *t)
     /* While it was paused the silence was not the backend's. */
     conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
     conn_resume(conn);
+    if (answer_wait(t) != ERR_OK)
+        relay_event(t, CONN_FAILED);
 }
 
 void
@@ -371,6 +374,7 @@ journey_cut(struct txn *t)
     if (t->recording || t->waiting || (t->state != TXN_SEND && t->state != TXN_RELAY))
         return;
     attest_outcome(t, "timeout", t->status);
+    answer_tell_failure(t, REFUSAL_OVERLOADED);
     journey_finish(t, RECORD_DRAINED);
     if (c != NULL)
         client_answer_cut(c);
