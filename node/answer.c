@@ -32,8 +32,7 @@ answer_reset(struct txn *t)
     t->got_any = false;
     t->answer_bytes = 0;
     t->sent_bytes = 0;
-    t->failure_told = false;
-    t->stall_noted = false;
+    t->failure_told = t->stall_noted = t->client_slow = false;
     buf_release(&t->held);
     answer_body_init(&t->seen, STREAM_NONE, USAGE_NONE);
     commitment_init(&t->answer_mac, t->key, "answer");
@@ -49,8 +48,12 @@ answer_begin(struct txn *t, struct slice content_type)
     answer_body_init(&t->seen, answer_body_format(content_type), t->endpoint->usage);
     t->head_at = t->heard_at = t->told_at = now;
     t->answer_begun = true;
-    if (may_speak(t))
-        commitment_init(&t->sent_mac, t->key, "sent");
+    if (!may_speak(t))
+        return;
+    commitment_init(&t->sent_mac, t->key, "sent");
+    /* What we add is in no length that the backend told. */
+    if (t->answer_length > 0)
+        t->answer_length = -1;
 }
 
 /* ---- commit ---------------------------------------------------------------------------- */
@@ -151,6 +154,7 @@ answer_tell_failure(struct txn *t, enum refusal why)
         [REFUSAL_OVERLOADED] = "this node is shutting down",
     };
     const struct refusal_row *row = refusal_row(why);
+    bool is_sse = t->seen.format == STREAM_SSE;
     uint8_t storage[FAILURE_MAX];
     struct text event;
 
@@ -160,11 +164,14 @@ answer_tell_failure(struct txn *t, enum refusal why)
         return;
     ASSERT(why < ARRAY_COUNT(words) && words[why] != NULL);
     text_init(&event, storage, sizeof(storage));
-    text_addf(&event,
-              "%s{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,"
-              "\"code\":\"%s\"}}%s",
-              t->seen.format == STREAM_SSE ? "data: " : "", words[why], row->type, row->code,
-              t->seen.format == STREAM_SSE ? "\n\n" : "\n");
+    text_add_str(&event, is_sse ? "data: {" : "{");
+    text_add_str(&event, "\"error\":{\"message\":");
+    text_add_json(&event, slice_str(words[why]));
+    text_add_str(&event, ",\"type\":");
+    text_add_json(&event, slice_str(row->type));
+    text_add_str(&event, ",\"param\":null,\"code\":");
+    text_add_json(&event, slice_str(row->code));
+    text_add_str(&event, is_sse ? "}}\n\n" : "}}\n");
     if (!NEVER(!text_ok(&event)))
         t->failure_told = forward(t, text_slice(&event));
 }
@@ -257,10 +264,12 @@ answer_wait(struct txn *t)
     struct mono now = loop_now(t->worker->loop);
     uint64_t next;
 
+    t->client_slow = false;
     t->heard_at = now;
     next = next_due(t, now);
     if (next == UINT64_MAX) {
-        answer_wait_stop(t);
+        if (t->pulse != NULL)
+            timer_clear(t->pulse);
         return ERR_OK;
     }
     if (t->pulse == NULL) {
@@ -276,6 +285,7 @@ answer_wait(struct txn *t)
 void
 answer_wait_stop(struct txn *t)
 {
+    t->client_slow = true;
     if (t->pulse != NULL)
         timer_clear(t->pulse);
 }

@@ -354,16 +354,8 @@ journey_client_gone(struct txn *t)
 void
 journey_client_drained(struct txn *t)
 {
-    struct conn *conn;
-
-    if (t->upstream == NULL || t->state != TXN_RELAY)
-        return;
-    conn = upstream_conn(t->upstream);
-    /* While it was paused the silence was not the backend's. */
-    conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
-    conn_resume(conn);
-    if (answer_wait(t) != ERR_OK)
-        relay_event(t, CONN_FAILED);
+    if (t->upstream != NULL && t->state == TXN_RELAY)
+        relay_resume(t);
 }
 
 void

@@ -336,13 +336,13 @@ finish_ok(struct txn *t)
 
 /* After the first forwarded byte there is no other target. */
 static void
-cut_answer(struct txn *t, const char *outcome, enum record_end end)
+cut_answer(struct txn *t, const char *outcome, enum breaker_outcome health, enum record_end end)
 {
     struct client *c = t->client;
 
     attest_outcome(t, outcome, t->status);
     if (t->slot_held)
-        admission_breaker_note(t->worker->shared->admission, t->slot_id, BREAKER_FAIL, 0,
+        admission_breaker_note(t->worker->shared->admission, t->slot_id, health, 0,
                                loop_now(t->worker->loop), random_stock_u64(&t->worker->random));
     if (end == RECORD_UPSTREAM_TRUNCATED)
         metrics_add(&t->worker->shared->metrics.truncated);
@@ -360,7 +360,7 @@ static void
 fail(struct txn *t, const char *outcome, enum breaker_outcome health, enum record_end end)
 {
     if (t->committed) {
-        cut_answer(t, outcome, end);
+        cut_answer(t, outcome, health, end);
         return;
     }
     answer_reset(t); /* nothing of it was handed on */
@@ -408,6 +408,27 @@ read_body(struct txn *t)
     }
 }
 
+/* True: the attempt goes on. Without memory for its clock it must not. */
+static bool
+wait_on(struct txn *t)
+{
+    if (answer_wait(t) == ERR_OK)
+        return true;
+    fail(t, "eof", BREAKER_ABORT, RECORD_UPSTREAM_ERROR);
+    return false;
+}
+
+void
+relay_resume(struct txn *t)
+{
+    struct conn *conn = upstream_conn(t->upstream);
+
+    /* While it was paused the silence was not the backend's. */
+    conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
+    conn_resume(conn);
+    (void)wait_on(t);
+}
+
 /* True: the attempt goes on. */
 static bool
 on_data(struct txn *t)
@@ -423,13 +444,10 @@ on_data(struct txn *t)
     conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
     if (!read_body(t))
         return false;
-    if (client_backed_up(t->client)) {
-        conn_pause(conn);
-        answer_wait_stop(t);
-    } else if (answer_wait(t) != ERR_OK) {
-        fail(t, "eof", BREAKER_ABORT, RECORD_UPSTREAM_ERROR);
-        return false;
-    }
+    if (!client_backed_up(t->client))
+        return wait_on(t);
+    conn_pause(conn);
+    answer_wait_stop(t);
     return true;
 }
 
@@ -452,7 +470,7 @@ relay_event(struct txn *t, unsigned events)
     if ((events & CONN_DATA) != 0 && !on_data(t))
         return;
     /* A client that takes nothing must not count against the backend. */
-    if ((events & CONN_TIMED_OUT) != 0 && t->committed && client_backed_up(t->client))
+    if ((events & CONN_TIMED_OUT) != 0 && t->client_slow)
         relay_client_left(t);
     else if ((events & CONN_TIMED_OUT) != 0)
         fail(t, "timeout", BREAKER_FAIL, RECORD_TIMEOUT);
@@ -465,7 +483,7 @@ relay_finish(struct txn *t, enum record_end end, struct relay_facts *out)
 {
     const struct answer_facts *facts = &t->seen.facts;
 
-    *out = (struct relay_facts){.answer_bytes = t->answer_bytes,
+    *out = (struct relay_facts){.answer_bytes = t->committed ? t->answer_bytes : 0,
                                 .model = answer_text_slice(&facts->model),
                                 .response_id = answer_text_slice(&facts->response_id),
                                 .prompt_tokens = facts->prompt_tokens,
@@ -476,7 +494,7 @@ relay_finish(struct txn *t, enum record_end end, struct relay_facts *out)
         out->tokens_counted = true;
         out->completion_tokens = (int64_t)answer_body_events(&t->seen);
     }
-    if (t->answer_bytes > 0) {
+    if (out->answer_bytes > 0) {
         hmac_final(&t->answer_mac, out->commitment);
         out->has_commitment = true;
     }

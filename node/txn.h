@@ -144,6 +144,7 @@ struct txn {
     uint64_t sent_bytes;
     bool failure_told;   /* an event of ours ended the stream */
     bool stall_noted;    /* its silence was counted against the backend */
+    bool client_slow;    /* the backend is not read until the client has taken its bytes */
     struct timer *pulse; /* of an answer under way; NULL until one is waited for */
     struct mono head_at, heard_at, told_at; /* the answer's head, its latest byte, ours */
     struct mono event_at;                   /* the latest event */

@@ -16,7 +16,7 @@ const scene = useMesh({
     { name: 'ie-1', region: 'eu-west', kind: 'vllm', operator: 'IE', slots: 16 },
   ],
   config: (config) => Object.assign(config.timeouts, {
-    commit_ms: 800, sse_keepalive_ms: KEEPALIVE_MS, stream_stall_ms: 600, stream_idle_ms: IDLE_MS,
+    commit_ms: 800, sse_keepalive_ms: KEEPALIVE_MS, stream_stall_ms: 2500, stream_idle_ms: IDLE_MS,
     drain_ms: 500,
   }),
 });
@@ -203,6 +203,16 @@ for (const [name, script] of endings) {
   });
 }
 
+scene('a stream of a length that its backend told has room for an error event too', async (mesh) => {
+  const text = event(delta('a')) + event(delta('b'));
+  const answer = await play(mesh, { raw: 'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n'
+    + `Content-Length: ${text.length}\r\n\r\n${text}` });
+  assert.ok(!answer.whole && answer.text.startsWith(text));
+  assert.equal(answer.headers['content-length'], undefined);
+  assert.equal(errorOf(lastEvent(answer.text)).code, 'upstream_failed');
+  assert.equal(answer.a2.answer.bytes, text.length);
+});
+
 scene('a stream that is cut inside an event gets nothing added', async (mesh) => {
   const chunks = [event(delta('a')), 'data: {"id"'];
   const answer = await play(mesh, { chunks, then: 'cut' });
@@ -307,17 +317,6 @@ scene('JSON lines that end early end with an error object, if a line may stand t
     assert.equal(inside.text, `${line}{"b":`);
   });
 
-scene('a stream that stalls is a soft failure once, and ends at the deadline', async (mesh) => {
-  const stalled = () => mesh.central.metric('portolan_streams_stalled_total');
-  const before = await stalled();
-  const answer = await play(mesh, { chunks: [event(delta('a'))], then: 'stall' });
-  assert.equal(await stalled() - before, 1);
-  assert.ok(!answer.whole);
-  assert.equal(errorOf(lastEvent(answer.text)).code, 'upstream_timeout');
-  assert.equal(answer.a2.end, 'timeout');
-  assert.ok(answer.a2.times.end - answer.a2.times.first_byte >= IDLE_MS);
-});
-
 // --- Who reads slowly ----------------------------------------------------------------------
 
 // A reader that has stopped after the first bytes: {socket, txn}.
@@ -389,11 +388,23 @@ scene('a reader that goes on after a stop gets every byte', async (mesh) => {
   assert.ok(bytes > wanted * BIG.length);
 });
 
+// Behind all others: the backend that stalled counts as loaded for a while.
+scene('a stream that stalls is a soft failure once, and ends at the deadline', async (mesh) => {
+  const stalled = () => mesh.central.metric('portolan_streams_stalled_total');
+  const before = await stalled();
+  const answer = await play(mesh, { chunks: [event(delta('a'))], then: 'stall' });
+  assert.equal(await stalled() - before, 1);
+  assert.ok(!answer.whole);
+  assert.equal(errorOf(lastEvent(answer.text)).code, 'upstream_timeout');
+  assert.equal(answer.a2.end, 'timeout');
+  assert.ok(answer.a2.times.end - answer.a2.times.first_byte >= IDLE_MS);
+});
+
 // --- The end of the node -------------------------------------------------------------------
 
 scene('a stream that outlives the drain ends with an error event', async (mesh) => {
   const who = await german(mesh);
-  await settle(mesh);
+  await mesh.serves(mesh.central, 'acme/de', 'DE');
   await mesh.each('eu-central', (one) => one.script(
     { chunks: [event(delta('a'))], then: 'stall' }));
   const reading = readStream(mesh.central, who);
