@@ -293,6 +293,14 @@ scene('a silent stream is kept alive by comments, and the OpenAI client notices 
     }
   });
 
+scene('a stream that is silent from its beginning gets a head, comments, and then its events',
+  async (mesh) => {
+    const answer = await play(mesh, { chunks: [1500, event(delta('a')), DONE] });
+    assert.ok(answer.whole && answer.text.startsWith(KEEPALIVE + KEEPALIVE), answer.text);
+    assert.equal(answer.text.replaceAll(KEEPALIVE, ''), event(delta('a')) + DONE);
+    assert.equal(answer.a2.end, 'complete');
+  });
+
 scene('no comment stands inside an event, nor between JSON lines', async (mesh) => {
   const inside = [event(delta('a')), 'data: {"id":', KEEPALIVE_MS * 4, '"x"}\n\n', DONE];
   assert.equal((await play(mesh, { chunks: inside })).text,
