@@ -221,7 +221,8 @@ note_stall(struct txn *t)
     metrics_add(&t->worker->shared->metrics.stalled);
     if (t->slot_held)
         admission_breaker_note(t->worker->shared->admission, t->slot_id, BREAKER_LOAD,
-                               STALL_LOAD_MS, loop_now(t->worker->loop), random_stock_u64(&t->worker->random));
+                               STALL_LOAD_MS, loop_now(t->worker->loop),
+                               random_stock_u64(&t->worker->random));
 }
 
 static void
