@@ -1,73 +1,300 @@
 #include "node/answer_facts.h"
 
-static size_t
-find(struct slice s, const char *what)
+#include "base/text.h"
+
+/*   VALUE -> (STRING | NUMBER | SKIP) -> NEXT -> NAME -> COLON -> VALUE ...
+ *   END: the outermost object is closed, or these are no bytes of an object.
+ */
+enum phase {
+    PHASE_VALUE,
+    PHASE_STRING,
+    PHASE_NUMBER, /* and true, false, null */
+    PHASE_SKIP,   /* inside a container of no interest */
+    PHASE_SKIP_STRING,
+    PHASE_NEXT, /* behind a member's value */
+    PHASE_MEMBER,
+    PHASE_NAME,
+    PHASE_COLON,
+    PHASE_END,
+};
+
+static const struct {
+    const char *object;
+    const char *prompt;
+    const char *completion;
+} usages[] = {
+    [USAGE_NONE] = {"", "", ""},
+    [USAGE_OPENAI] = {"usage", "prompt_tokens", "completion_tokens"},
+};
+
+void
+answer_facts_init(struct answer_facts *f, enum endpoint_usage usage)
 {
-    const void *at = s.len == 0 ? NULL : memmem(s.p, s.len, what, strlen(what));
-
-    return at == NULL ? s.len : (size_t)((const uint8_t *)at - s.p) + strlen(what);
-}
-
-/* Behind a member's name: the colon and white space are skipped. */
-static struct slice
-value_of(struct slice s, const char *quoted_name)
-{
-    size_t at = find(s, quoted_name);
-
-    while (at < s.len && (s.p[at] == ' ' || s.p[at] == ':'))
-        at++;
-    return slice_sub(s, at, s.len);
-}
-
-static struct slice
-string_of(struct slice s, const char *quoted_name)
-{
-    struct slice v = value_of(s, quoted_name);
-    size_t end;
-
-    if (v.len < 2 || v.p[0] != '"')
-        return SLICE_NONE;
-    v = slice_sub(v, 1, v.len);
-    end = slice_find(v, '"');
-    /* Cut off by the window, spelled with escapes, or no text at all: not reported rather
-     * than guessed. */
-    if (end == v.len || slice_find(slice_sub(v, 0, end), '\\') != end ||
-        !text_is_utf8(slice_sub(v, 0, end)))
-        return SLICE_NONE;
-    return slice_sub(v, 0, end);
-}
-
-static int64_t
-number_of(struct slice s, const char *quoted_name)
-{
-    struct slice v = value_of(s, quoted_name);
-    uint64_t number = 0;
-    size_t n = 0;
-
-    while (n < v.len && v.p[n] >= '0' && v.p[n] <= '9')
-        n++;
-    if (n == 0 || n == v.len || !slice_u64(slice_sub(v, 0, n), &number) || number > INT32_MAX)
-        return -1;
-    return (int64_t)number;
+    *f = (struct answer_facts){.usage = usage, .prompt_tokens = -1, .completion_tokens = -1};
 }
 
 void
-answer_facts_read(struct slice head, const uint8_t *tail, size_t size, size_t total,
-                  struct relay_facts *out)
+answer_facts_begin(struct answer_facts *f)
 {
-    uint8_t flat[TXN_TAIL_WINDOW];
-    size_t n = total < size ? total : size;
-    struct slice usage;
+    f->phase = PHASE_VALUE;
+    f->level = 0;
+    f->deep = 0;
+    f->escaped = false;
+    f->taken = NULL;
+}
 
-    if (size > sizeof(flat))
+struct slice
+answer_text_slice(const struct answer_text *t)
+{
+    struct slice s = slice_of(t->bytes, t->len);
+
+    /* A longer one is cut, and checked, by the record. */
+    if (!t->has || t->len == 0 || (t->len <= RECORD_FOREIGN_MAX && !text_is_utf8(s)))
+        return SLICE_NONE;
+    return s;
+}
+
+static bool
+is_space(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static bool
+named(const struct answer_facts *f, const char *name)
+{
+    return f->name_len < ANSWER_NAME_MAX && slice_is(slice_of(f->name, f->name_len), name);
+}
+
+static void
+begin_string(struct answer_facts *f)
+{
+    f->phase = PHASE_STRING;
+    f->taken = NULL;
+    if (f->level != 1)
         return;
-    for (size_t i = 0; i < n; i++)
-        flat[i] = tail[(total - n + i) % size];
-    out->model = string_of(head, "\"model\"");
-    out->response_id = string_of(head, "\"id\"");
-    usage = value_of(slice_of(flat, n), "\"usage\"");
-    if (usage.len == 0)
+    if (named(f, "model"))
+        f->taken = &f->model;
+    else if (named(f, "id"))
+        f->taken = &f->response_id;
+    if (f->taken == NULL || f->taken->has) {
+        f->taken = NULL;
         return;
-    out->prompt_tokens = number_of(usage, "\"prompt_tokens\"");
-    out->completion_tokens = number_of(usage, "\"completion_tokens\"");
+    }
+    f->taken->len = 0;
+    f->taken_ok = true;
+}
+
+static void
+begin_object(struct answer_facts *f)
+{
+    if (f->level == 0 ||
+        (f->level == 1 && f->usage != USAGE_NONE && named(f, usages[f->usage].object))) {
+        f->level++;
+        f->new_prompt = f->new_completion = -1;
+        f->phase = PHASE_MEMBER;
+    } else {
+        f->deep = 1;
+        f->phase = PHASE_SKIP;
+    }
+}
+
+static void
+begin_value(struct answer_facts *f, uint8_t c)
+{
+    if (is_space(c))
+        return;
+    if (c == '{') {
+        begin_object(f);
+    } else if (f->level == 0) {
+        f->phase = PHASE_END;
+    } else if (c == '"') {
+        begin_string(f);
+    } else if (c == '[') {
+        f->deep = 1;
+        f->phase = PHASE_SKIP;
+    } else if (c >= '0' && c <= '9') {
+        f->number = c - '0';
+        f->phase = PHASE_NUMBER;
+    } else if (c == '-' || (c >= 'a' && c <= 'z')) {
+        f->number = -1;
+        f->phase = PHASE_NUMBER;
+    } else {
+        f->phase = PHASE_END;
+    }
+}
+
+static void
+end_object(struct answer_facts *f)
+{
+    bool has_usage = f->level == 2 && (f->new_prompt >= 0 || f->new_completion >= 0);
+
+    if (has_usage) {
+        f->prompt_tokens = f->new_prompt;
+        f->completion_tokens = f->new_completion;
+    }
+    f->level--;
+    f->phase = f->level == 0 ? PHASE_END : PHASE_NEXT;
+}
+
+/* Behind a value, or before the first member of an object. */
+static void
+next_member(struct answer_facts *f, uint8_t c)
+{
+    if (is_space(c))
+        return;
+    if (c == '}') {
+        end_object(f);
+    } else if (f->phase == PHASE_NEXT && c == ',') {
+        f->phase = PHASE_MEMBER;
+    } else if (f->phase == PHASE_MEMBER && c == '"') {
+        f->name_len = 0;
+        f->phase = PHASE_NAME;
+    } else {
+        f->phase = PHASE_END;
+    }
+}
+
+static void
+end_number(struct answer_facts *f, uint8_t c)
+{
+    if (f->level == 2 && f->number >= 0) {
+        if (named(f, usages[f->usage].prompt))
+            f->new_prompt = f->number;
+        else if (named(f, usages[f->usage].completion))
+            f->new_completion = f->number;
+    }
+    f->phase = PHASE_NEXT;
+    next_member(f, c);
+}
+
+static void
+add_digit(struct answer_facts *f, uint8_t c)
+{
+    if (c >= '0' && c <= '9' && f->number >= 0) {
+        f->number = f->number * 10 + (c - '0');
+        if (f->number > INT32_MAX)
+            f->number = -1;
+    } else if (is_space(c) || c == ',' || c == '}') {
+        end_number(f, c);
+    } else {
+        f->number = -1; /* a fraction, an exponent, a word: no count of tokens */
+    }
+}
+
+/* The run of a string that needs no look at each byte. */
+static size_t
+plain_run(struct slice s, size_t at)
+{
+    while (at < s.len && s.p[at] != '"' && s.p[at] != '\\')
+        at++;
+    return at;
+}
+
+static void
+take_run(struct answer_facts *f, struct slice run)
+{
+    size_t room = f->taken == NULL ? 0 : sizeof(f->taken->bytes) - f->taken->len;
+    size_t n = run.len < room ? run.len : room;
+
+    if (n == 0)
+        return;
+    memcpy(f->taken->bytes + f->taken->len, run.p, n);
+    f->taken->len += n;
+}
+
+/* Bytes of a string: of a value, or inside a container that is skipped. */
+static size_t
+add_string(struct answer_facts *f, struct slice s, size_t at)
+{
+    size_t end = f->escaped ? at : plain_run(s, at);
+
+    take_run(f, slice_sub(s, at, end - at));
+    if (end == s.len)
+        return end;
+    if (f->escaped) {
+        f->escaped = false;
+    } else if (s.p[end] == '\\') {
+        f->escaped = true;
+        f->taken_ok = false;
+    } else {
+        if (f->taken != NULL)
+            f->taken->has = f->taken_ok;
+        f->taken = NULL;
+        f->phase = f->phase == PHASE_STRING ? PHASE_NEXT : PHASE_SKIP;
+    }
+    return end + 1;
+}
+
+static size_t
+add_skipped(struct answer_facts *f, struct slice s, size_t at)
+{
+    for (; at < s.len; at++) {
+        uint8_t c = s.p[at];
+
+        if (c == '"') {
+            f->phase = PHASE_SKIP_STRING;
+            return at + 1;
+        }
+        if (c == '{' || c == '[')
+            f->deep++;
+        else if (c == '}' || c == ']')
+            f->deep--;
+        if (f->deep == 0) {
+            f->phase = PHASE_NEXT;
+            return at + 1;
+        }
+    }
+    return at;
+}
+
+static void
+add_name(struct answer_facts *f, uint8_t c)
+{
+    if (c == '"' && !f->escaped) {
+        f->phase = PHASE_COLON;
+        return;
+    }
+    f->escaped = c == '\\' && !f->escaped;
+    /* A backslash in it makes it none of ours. */
+    if (f->name_len < ANSWER_NAME_MAX)
+        f->name[f->name_len++] = (char)c;
+}
+
+void
+answer_facts_add(struct answer_facts *f, struct slice s)
+{
+    size_t at = 0;
+
+    while (at < s.len) {
+        switch ((enum phase)f->phase) {
+        case PHASE_VALUE:
+            begin_value(f, s.p[at++]);
+            break;
+        case PHASE_STRING:
+        case PHASE_SKIP_STRING:
+            at = add_string(f, s, at);
+            break;
+        case PHASE_NUMBER:
+            add_digit(f, s.p[at++]);
+            break;
+        case PHASE_SKIP:
+            at = add_skipped(f, s, at);
+            break;
+        case PHASE_NEXT:
+        case PHASE_MEMBER:
+            next_member(f, s.p[at++]);
+            break;
+        case PHASE_NAME:
+            add_name(f, s.p[at++]);
+            break;
+        case PHASE_COLON:
+            if (!is_space(s.p[at]))
+                f->phase = s.p[at] == ':' ? PHASE_VALUE : PHASE_END;
+            at++;
+            break;
+        case PHASE_END:
+            return;
+        }
+    }
 }

@@ -410,7 +410,7 @@ attest_complete(struct txn *t, enum record_end end)
 
     if (NEVER(entry == NULL))
         return;
-    relay_finish(t, &facts);
+    relay_finish(t, end, &facts);
     a2.answer_bytes = facts.answer_bytes;
     a2.answer_commitment = facts.has_commitment ? facts.commitment : NULL;
     a2.peer_hash = facts.has_peer ? facts.peer_hash : NULL;
@@ -418,6 +418,9 @@ attest_complete(struct txn *t, enum record_end end)
     a2.response_id = facts.response_id;
     a2.prompt_tokens = facts.prompt_tokens;
     a2.completion_tokens = facts.completion_tokens;
+    a2.tokens_counted = facts.tokens_counted;
+    a2.sent_bytes = facts.sent_bytes;
+    a2.sent_commitment = facts.has_sent ? facts.sent_commitment : NULL;
     a2.upstream_commitment = t->rewritten ? t->upstream_commitment : NULL;
     text_init(&out, entry->bytes, sizeof(entry->bytes));
     if (NEVER(record_a2_write(&a2, &out) != ERR_OK))

@@ -99,6 +99,9 @@ struct config {
     int64_t idle_timeout_ms;
     int64_t connect_timeout_ms;
     int64_t first_byte_timeout_ms;
+    int64_t commit_timeout_ms;
+    int64_t sse_keepalive_ms;
+    int64_t stream_stall_ms;
     int64_t stream_idle_timeout_ms;
     int64_t total_timeout_ms;
     int64_t drain_wait_ms;

@@ -5,11 +5,14 @@
 /* clang-format off */
 static const struct endpoint endpoints[] = {
     {H1_POST, "/v1/chat/completions", "chat_completions", ENDPOINT_INFERENCE,
-     STREAM_SSE, USAGE_OPENAI, .replay_safe = true, .on_mesh = true, .on_public = true},
+     STREAM_SSE, USAGE_OPENAI, .operation = OPERATION_CHAT, .ends_with_done = true,
+     .replay_safe = true, .on_mesh = true, .on_public = true},
     {H1_POST, "/v1/completions", "completions", ENDPOINT_INFERENCE,
-     STREAM_SSE, USAGE_OPENAI, .replay_safe = true, .on_mesh = true, .on_public = true},
+     STREAM_SSE, USAGE_OPENAI, .operation = OPERATION_TEXT_COMPLETION, .ends_with_done = true,
+     .replay_safe = true, .on_mesh = true, .on_public = true},
     {H1_POST, "/v1/embeddings", "embeddings", ENDPOINT_INFERENCE,
-     STREAM_NONE, USAGE_OPENAI, .replay_safe = true, .on_mesh = true, .on_public = true},
+     STREAM_NONE, USAGE_OPENAI, .operation = OPERATION_EMBEDDINGS,
+     .replay_safe = true, .on_mesh = true, .on_public = true},
     {H1_GET, "/v1/models", "models", ENDPOINT_MODELS,
      STREAM_NONE, USAGE_NONE, .replay_safe = true, .on_public = true},
     {H1_GET, "/.well-known/jwks.json", "jwks", ENDPOINT_JWKS,

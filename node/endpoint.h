@@ -24,6 +24,15 @@ enum endpoint_usage {
     USAGE_OPENAI, /* usage.prompt_tokens, usage.completion_tokens */
 };
 
+/* The kind of operation, as metrics are labelled (gen_ai.operation.name). */
+enum endpoint_operation {
+    OPERATION_NONE,
+    OPERATION_CHAT,
+    OPERATION_TEXT_COMPLETION,
+    OPERATION_EMBEDDINGS,
+    OPERATION_COUNT
+};
+
 struct endpoint {
     enum h1_method method;
     const char *path;
@@ -31,7 +40,9 @@ struct endpoint {
     enum endpoint_kind kind;
     enum endpoint_stream stream;
     enum endpoint_usage usage;
-    bool replay_safe; /* may be sent again when the connection died without an answer byte */
+    enum endpoint_operation operation;
+    bool ends_with_done; /* its stream is whole only with the event [DONE] */
+    bool replay_safe;    /* may be sent again when the connection died without an answer byte */
     bool on_mesh;
     bool on_public;
 };

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "crypto/random.h"
+#include "node/answer.h"
 #include "node/attest.h"
 #include "node/dispatch.h"
 #include "node/models.h"
@@ -353,14 +354,8 @@ journey_client_gone(struct txn *t)
 void
 journey_client_drained(struct txn *t)
 {
-    struct conn *conn;
-
-    if (t->upstream == NULL || t->state != TXN_RELAY)
-        return;
-    conn = upstream_conn(t->upstream);
-    /* While it was paused the silence was not the backend's. */
-    conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
-    conn_resume(conn);
+    if (t->upstream != NULL && t->state == TXN_RELAY)
+        relay_resume(t);
 }
 
 void
@@ -371,6 +366,7 @@ journey_cut(struct txn *t)
     if (t->recording || t->waiting || (t->state != TXN_SEND && t->state != TXN_RELAY))
         return;
     attest_outcome(t, "timeout", t->status);
+    answer_tell_failure(t, REFUSAL_OVERLOADED);
     journey_finish(t, RECORD_DRAINED);
     if (c != NULL)
         client_answer_cut(c);

@@ -2,6 +2,8 @@
 #define NODE_METRICS_H
 
 #include "base/text.h"
+#include "node/endpoint.h"
+#include "node/histogram.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -16,6 +18,8 @@
     X(attempts, "portolan_attempts_total", "Attempts of requests on backends and peers.")        \
     X(attempts_failed, "portolan_attempts_failed_total", "Attempts that got no usable answer.")  \
     X(aborted, "portolan_requests_aborted_total", "Requests whose client left first.")           \
+    X(stalled, "portolan_streams_stalled_total", "Streams that fell silent for too long.")       \
+    X(truncated, "portolan_answers_truncated_total", "Answers that ended before their end.")     \
     X(headers_dropped, "portolan_forged_headers_dropped_total",                                  \
       "Residency-* fields from clients and backends that were dropped.")                         \
     X(reloads, "portolan_reloads_total", "Reloads that took effect.")                            \
@@ -65,6 +69,9 @@ struct metrics {
     /* Refusals of callers without a known tenant, and all during a ledger failure: taken
      * once a second into a control record. */
     _Atomic uint64_t unrecorded[REFUSAL_COUNT];
+    /* Of streams, by operation. */
+    struct histogram first_token[OPERATION_COUNT];
+    struct histogram next_token[OPERATION_COUNT];
     _Atomic int64_t clients_open;
     _Atomic int64_t requests_open;
     _Atomic int64_t body_bytes;
@@ -75,6 +82,9 @@ metrics_add(_Atomic uint64_t *counter)
 {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
+/* A stream's first event came that long after its request; a later one after the one before. */
+void metrics_first_token(struct metrics *m, enum endpoint_operation operation, uint64_t ns);
+void metrics_next_token(struct metrics *m, enum endpoint_operation operation, uint64_t ns);
 /* Prometheus text exposition format. */
 void metrics_write(const struct metrics *m, struct text *out);
 

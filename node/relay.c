@@ -2,7 +2,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "node/answer_facts.h"
+#include "node/answer.h"
 #include "node/attest.h"
 #include "node/dispatch.h"
 #include "node/journey.h"
@@ -139,12 +139,10 @@ relay_send(struct txn *t)
     t->sent_any = true;
     t->status = 0;
     t->peer_a1 = t->peer_value = SLICE_NONE; /* an earlier attempt's */
-    t->answer_begun = false;
-    t->got_any = false;
+    answer_reset(t);
     timer_set(t->timer, (uint64_t)config->total_timeout_ms);
     conn_deadline(conn, (uint64_t)config->first_byte_timeout_ms);
     h1_parser_init(&t->parser, H1_RESPONSE);
-    commitment_init(&t->answer_mac, t->key, "answer");
 }
 
 /* ---- the answer's head --------------------------------------------------------------- */
@@ -281,13 +279,11 @@ read_head(struct txn *t)
                          : arena_copy(&t->arena, type->value);
     if (t->answer_type.p == NULL)
         t->answer_type = SLICE_LIT("application/octet-stream");
-    t->is_stream = t->answer_type.len >= 17 && slice_eq_nocase(slice_sub(t->answer_type, 0, 17),
-                                                               SLICE_LIT("text/event-stream"));
     h1_body_init(&t->answer, head.framing, head.content_length);
     t->answer_length = head.framing == H1_BODY_LENGTH ? (int64_t)head.content_length
                        : head.framing == H1_BODY_NONE ? 0
                                                       : -1;
-    t->answer_begun = true;
+    answer_begin(t, type == NULL ? SLICE_NONE : type->value);
     conn_consume(conn, len);
     txn_move(t, TXN_RELAY);
     return STEP_GO;
@@ -295,52 +291,9 @@ read_head(struct txn *t)
 
 /* ---- the answer's body --------------------------------------------------------------- */
 
-/* Status and head go to the client with the first byte of the body, not before: until then
- * another target can still take over. */
-static bool
-commit_head(struct txn *t)
-{
-    uint8_t storage[TXN_FIELDS_MAX];
-    struct text fields;
-
-    if (t->committed || t->client == NULL)
-        return t->client != NULL;
-    t->committed = true;
-    t->client_status = t->status;
-    t->first_byte_ms = clock_wall_ms();
-    text_init(&fields, storage, sizeof(storage));
-    h1_write_field(&fields, SLICE_LIT("Content-Type"), t->answer_type);
-    if (t->is_stream)
-        h1_write_field(&fields, SLICE_LIT("Cache-Control"), SLICE_LIT("no-cache"));
-    attest_fields(t, &fields);
-    if (NEVER(!text_ok(&fields)))
-        fields.used = 0;
-    return client_answer_head(t->client, t->status, text_slice(&fields), t->answer_length);
-}
-
-static void
-observe(struct txn *t, struct slice piece)
-{
-    size_t n;
-
-    hmac_add(&t->answer_mac, piece);
-    t->answer_bytes += piece.len;
-    n = sizeof(t->head_window) - t->head_used;
-    n = n < piece.len ? n : piece.len;
-    memcpy(t->head_window + t->head_used, piece.p, n);
-    t->head_used += n;
-    for (size_t i = piece.len > TXN_TAIL_WINDOW ? piece.len - TXN_TAIL_WINDOW : 0; i < piece.len;
-         i++)
-        t->tail_window[t->tail_used++ % TXN_TAIL_WINDOW] = piece.p[i];
-    if (!t->is_stream)
-        return;
-    for (size_t i = piece.len > 4 ? piece.len - 4 : 0; i < piece.len; i++)
-        t->line_run = piece.p[i] == '\n' ? t->line_run + 1 : piece.p[i] == '\r' ? t->line_run : 0;
-}
-
 /* The client is gone, or takes nothing any more: the backend's work is cancelled. */
-static void
-client_left(struct txn *t)
+void
+relay_client_left(struct txn *t)
 {
     struct client *c = t->client;
 
@@ -355,8 +308,8 @@ finish_ok(struct txn *t)
 {
     struct client *c = t->client;
 
-    if (!commit_head(t)) {
-        client_left(t);
+    if (!answer_commit(t)) {
+        relay_client_left(t);
         return;
     }
     attest_outcome(t, "ok", t->status);
@@ -381,22 +334,20 @@ finish_ok(struct txn *t)
         client_answer_end(c);
 }
 
-/* After the first forwarded byte there is no other target: the client is told at an event
- * boundary if it reads events, and in any case by the missing end. */
+/* After the first forwarded byte there is no other target. */
 static void
-cut_answer(struct txn *t, const char *outcome, enum record_end end)
+cut_answer(struct txn *t, const char *outcome, enum breaker_outcome health, enum record_end end)
 {
     struct client *c = t->client;
-    static const char event[] =
-        "data: {\"error\":{\"message\":\"the backend's answer ended early\","
-        "\"type\":\"server_error\",\"param\":null,\"code\":\"upstream_failed\"}}\n\n";
 
     attest_outcome(t, outcome, t->status);
     if (t->slot_held)
-        admission_breaker_note(t->worker->shared->admission, t->slot_id, BREAKER_FAIL, 0,
+        admission_breaker_note(t->worker->shared->admission, t->slot_id, health, 0,
                                loop_now(t->worker->loop), random_stock_u64(&t->worker->random));
-    if (c != NULL && t->is_stream && t->line_run >= 2)
-        (void)client_answer_body(c, SLICE_LIT(event));
+    if (end == RECORD_UPSTREAM_TRUNCATED)
+        metrics_add(&t->worker->shared->metrics.truncated);
+    answer_tell_failure(t,
+                        end == RECORD_TIMEOUT ? REFUSAL_UPSTREAM_TIMEOUT : REFUSAL_UPSTREAM_FAILED);
     t->client = NULL;
     if (c != NULL)
         c->txn = NULL;
@@ -408,10 +359,22 @@ cut_answer(struct txn *t, const char *outcome, enum record_end end)
 static void
 fail(struct txn *t, const char *outcome, enum breaker_outcome health, enum record_end end)
 {
-    if (t->committed)
-        cut_answer(t, outcome, end);
+    if (t->committed) {
+        cut_answer(t, outcome, health, end);
+        return;
+    }
+    answer_reset(t); /* nothing of it was handed on */
+    dispatch_failed(t, outcome, t->status, health, 0);
+}
+
+/* The framing ended in an orderly way. */
+static void
+finish(struct txn *t)
+{
+    if (answer_is_whole(t))
+        finish_ok(t);
     else
-        dispatch_failed(t, outcome, t->status, health, 0);
+        fail(t, "eof", BREAKER_FAIL, RECORD_UPSTREAM_TRUNCATED);
 }
 
 /* True: the attempt goes on. */
@@ -427,7 +390,7 @@ read_body(struct txn *t)
         enum err e;
 
         if (t->answer.done) {
-            finish_ok(t);
+            finish(t);
             return false;
         }
         e = h1_body_read(&t->answer, in, &piece, &used);
@@ -435,17 +398,35 @@ read_body(struct txn *t)
             fail(t, "malformed", BREAKER_FAIL, RECORD_UPSTREAM_ERROR);
             return false;
         }
-        if (piece.len > 0) {
-            observe(t, piece);
-            if (!commit_head(t) || !client_answer_body(t->client, piece)) {
-                client_left(t);
-                return false;
-            }
+        if (piece.len > 0 && !answer_add(t, piece)) {
+            relay_client_left(t);
+            return false;
         }
         conn_consume(conn, used);
         if (e == ERR_AGAIN || (used == 0 && !t->answer.done))
             return true;
     }
+}
+
+/* True: the attempt goes on. Without memory for its clock it must not. */
+static bool
+wait_on(struct txn *t)
+{
+    if (answer_wait(t) == ERR_OK)
+        return true;
+    fail(t, "eof", BREAKER_ABORT, RECORD_UPSTREAM_ERROR);
+    return false;
+}
+
+void
+relay_resume(struct txn *t)
+{
+    struct conn *conn = upstream_conn(t->upstream);
+
+    /* While it was paused the silence was not the backend's. */
+    conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
+    conn_resume(conn);
+    (void)wait_on(t);
 }
 
 /* True: the attempt goes on. */
@@ -463,8 +444,10 @@ on_data(struct txn *t)
     conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
     if (!read_body(t))
         return false;
-    if (client_backed_up(t->client))
-        conn_pause(conn);
+    if (!client_backed_up(t->client))
+        return wait_on(t);
+    conn_pause(conn);
+    answer_wait_stop(t);
     return true;
 }
 
@@ -474,7 +457,7 @@ on_end(struct txn *t)
     /* A reset is no end: only an orderly close completes an answer without a length. */
     if (t->answer_begun && conn_error(upstream_conn(t->upstream)) == ERR_OK &&
         h1_body_eof(&t->answer) == ERR_OK) {
-        finish_ok(t);
+        finish(t);
         return;
     }
     fail(t, "eof", t->got_any || !upstream_reused(t->upstream) ? BREAKER_FAIL : BREAKER_ABORT,
@@ -487,8 +470,8 @@ relay_event(struct txn *t, unsigned events)
     if ((events & CONN_DATA) != 0 && !on_data(t))
         return;
     /* A client that takes nothing must not count against the backend. */
-    if ((events & CONN_TIMED_OUT) != 0 && t->committed && client_backed_up(t->client))
-        client_left(t);
+    if ((events & CONN_TIMED_OUT) != 0 && t->client_slow)
+        relay_client_left(t);
     else if ((events & CONN_TIMED_OUT) != 0)
         fail(t, "timeout", BREAKER_FAIL, RECORD_TIMEOUT);
     else if ((events & (CONN_EOF | CONN_FAILED)) != 0)
@@ -496,18 +479,32 @@ relay_event(struct txn *t, unsigned events)
 }
 
 void
-relay_finish(struct txn *t, struct relay_facts *out)
+relay_finish(struct txn *t, enum record_end end, struct relay_facts *out)
 {
-    *out = (struct relay_facts){
-        .answer_bytes = t->answer_bytes, .prompt_tokens = -1, .completion_tokens = -1};
-    if (t->answer_bytes > 0) {
+    const struct answer_facts *facts = &t->seen.facts;
+
+    *out = (struct relay_facts){.answer_bytes = t->committed ? t->answer_bytes : 0,
+                                .model = answer_text_slice(&facts->model),
+                                .response_id = answer_text_slice(&facts->response_id),
+                                .prompt_tokens = facts->prompt_tokens,
+                                .completion_tokens = facts->completion_tokens};
+    /* Nobody will say how many tokens an answer had that ended early. */
+    if (facts->prompt_tokens < 0 && facts->completion_tokens < 0 && end != RECORD_COMPLETE &&
+        answer_body_events(&t->seen) > 0) {
+        out->tokens_counted = true;
+        out->completion_tokens = (int64_t)answer_body_events(&t->seen);
+    }
+    if (out->answer_bytes > 0) {
         hmac_final(&t->answer_mac, out->commitment);
         out->has_commitment = true;
+    }
+    if (t->failure_told) {
+        hmac_final(&t->sent_mac, out->sent_commitment);
+        out->sent_bytes = t->sent_bytes;
+        out->has_sent = true;
     }
     if (t->peer_a1.p != NULL) {
         hash_sha256(t->peer_a1, out->peer_hash);
         out->has_peer = true;
     }
-    answer_facts_read(slice_of(t->head_window, t->head_used), t->tail_window,
-                      sizeof(t->tail_window), t->tail_used, out);
 }

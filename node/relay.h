@@ -10,18 +10,27 @@ void relay_send(struct txn *t);
 /* Something happened on the upstream connection in SEND or RELAY. */
 void relay_event(struct txn *t, unsigned events);
 
+/* The client took what it had: the backend is read on. */
+void relay_resume(struct txn *t);
+/* The client is gone, or takes nothing any more: the attempt is over. */
+void relay_client_left(struct txn *t);
+
 /* What the answer showed, for the A2. Slices point into t. */
 struct relay_facts {
     uint64_t answer_bytes;
     bool has_commitment;
     uint8_t commitment[HASH_SIZE];
+    bool has_sent; /* what was handed on differs */
+    uint64_t sent_bytes;
+    uint8_t sent_commitment[HASH_SIZE];
     bool has_peer;
     uint8_t peer_hash[HASH_SIZE];
     struct slice model;
     struct slice response_id;
     int64_t prompt_tokens;
     int64_t completion_tokens;
+    bool tokens_counted;
 };
-void relay_finish(struct txn *t, struct relay_facts *out);
+void relay_finish(struct txn *t, enum record_end end, struct relay_facts *out);
 
 #endif

@@ -141,7 +141,9 @@ txn_new(struct client *c, const struct h1_head *head)
     arena_init(&t->arena, t->arena_storage, sizeof(t->arena_storage));
     buf_init(&t->body, w->pool, (size_t)w->snapshot->config->body_bytes_max);
     t->pinned = snapshot_ref(w->snapshot);
+    buf_init(&t->held, w->pool, CLIENT_HIGH_WATER);
     t->received_ms = clock_wall_ms();
+    t->received_at = loop_now(w->loop);
     t->slot_id = UINT32_MAX;
     if (geo_address_from_sockaddr((const struct sockaddr *)&conn_remote(c->conn)->storage,
                                   conn_remote(c->conn)->len, &t->remote) != ERR_OK)
@@ -190,9 +192,12 @@ txn_free(struct txn *t)
     if (t->closing != NULL)
         worker_entry_return(w, t->closing);
     timer_free(&t->timer);
+    timer_free(&t->pulse);
     buf_release(&t->body);
+    buf_release(&t->held);
     hash_wipe(t->key, sizeof(t->key));
     hmac_wipe(&t->answer_mac);
+    hmac_wipe(&t->sent_mac);
     snapshot_unref(&t->current);
     snapshot_unref(&t->pinned);
     t->magic = 0;

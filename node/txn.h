@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "net/h1.h"
+#include "node/answer_body.h"
 #include "node/body.h"
 #include "node/client.h"
 #include "node/endpoint.h"
@@ -23,8 +24,6 @@
 #define TXN_ARENA_BYTES 14336 /* three A1s, three answers of peers, permits and names */
 #define TXN_FIELDS_MAX 6144   /* our own header lines of an answer: two attestations at most */
 #define TXN_ATTEMPTS_MAX 3
-#define TXN_HEAD_WINDOW 512
-#define TXN_TAIL_WINDOW 1024
 #define TXN_FORWARDED_MAX 16 /* X-Forwarded-For fields */
 
 enum txn_state {
@@ -131,7 +130,6 @@ struct txn {
     struct h1_body answer;
     bool answer_begun; /* head read */
     bool committed;    /* head sent to the client */
-    bool is_stream;    /* text/event-stream */
     bool sent_any;     /* request bytes were handed to the socket */
     bool got_any;      /* answer bytes came */
     bool upstream_keep_alive;
@@ -140,11 +138,17 @@ struct txn {
     int64_t answer_length; /* as its head said; -1: not said */
     uint64_t answer_bytes;
     struct hmac answer_mac;
-    uint8_t head_window[TXN_HEAD_WINDOW];
-    size_t head_used;
-    uint8_t tail_window[TXN_TAIL_WINDOW];
-    size_t tail_used;  /* total bytes seen; the window is a ring */
-    uint64_t line_run; /* SSE: how many LF in a row just passed: 2 is an event boundary */
+    struct answer_body seen; /* its events and facts */
+    struct buf held;         /* a stream's bytes before its first event was whole */
+    struct hmac sent_mac;    /* streams to clients: over the bytes handed on */
+    uint64_t sent_bytes;
+    bool failure_told;   /* an event of ours ended the stream */
+    bool stall_noted;    /* its silence was counted against the backend */
+    bool client_slow;    /* the backend is not read until the client has taken its bytes */
+    struct timer *pulse; /* of an answer under way; NULL until one is waited for */
+    struct mono head_at, heard_at, told_at; /* the answer's head, its latest byte, ours */
+    struct mono event_at;                   /* the latest event */
+    struct mono received_at;
     int client_status;
     int64_t received_ms, dispatched_ms, first_byte_ms;
     char id[UUID_TEXT_SIZE];

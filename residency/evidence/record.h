@@ -120,6 +120,7 @@ struct record_a2 {
     int64_t end_ms;
     int64_t prompt_tokens; /* -1: not seen */
     int64_t completion_tokens;
+    bool tokens_counted; /* by this node, not said by the answer */
     const struct record_attempt *attempts;
     size_t attempt_count;
 };
@@ -198,6 +199,7 @@ struct record_a2_view {
     char response_id[RECORD_FOREIGN_MAX + 1];
     int64_t received_ms, dispatched_ms, first_byte_ms, end_ms;
     int64_t prompt_tokens, completion_tokens; /* -1: not seen */
+    bool tokens_counted;
     size_t attempt_count;
     struct {
         uint64_t index;

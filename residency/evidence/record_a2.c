@@ -102,7 +102,10 @@ write_tokens(struct record_object *o, const struct record_a2 *a2)
         record_member_i64(&tokens, SLICE_LIT("completion"), a2->completion_tokens);
     if (a2->prompt_tokens >= 0)
         record_member_i64(&tokens, SLICE_LIT("prompt"), a2->prompt_tokens);
-    record_member_str(&tokens, SLICE_LIT("source"), seen ? "answer" : "none");
+    record_member_str(&tokens, SLICE_LIT("source"),
+                      !seen                ? "none"
+                      : a2->tokens_counted ? "counted"
+                                           : "answer");
     record_object_end(&tokens);
 }
 

@@ -169,7 +169,9 @@ read_tokens(struct record_cursor *c, struct record_a2_view *v)
     record_expect(c, ",\"tokens\":{", "tokens are missing");
     read_time(c, "\"completion\":", &v->completion_tokens, &has);
     read_time(c, "\"prompt\":", &v->prompt_tokens, &has);
-    record_expect(c, has ? ",\"source\":\"answer\"}" : "\"source\":\"none\"}", why);
+    v->tokens_counted = has && record_take(c, ",\"source\":\"counted\"}");
+    if (!v->tokens_counted)
+        record_expect(c, has ? ",\"source\":\"answer\"}" : "\"source\":\"none\"}", why);
 }
 
 enum err

@@ -21,11 +21,15 @@
 //     truncate_head          cut the connection in the middle of the head
 //     reset                  TCP reset in place of an answer
 //     raw, raw_base64        these bytes in place of an HTTP answer, then close
+//     chunks                 the body: a list of texts, each written by itself, and numbers, each
+//                            a wait in ms; with "type" (text/event-stream), "repeat" (the whole
+//                            list so many times) and "then": "end", "cut" or "stall"
 //     count                  for this many inference requests, then normal again
 //     health: "down"|"up"    probes answer 500 until "up" is said; inference is not touched
 //   POST   /hold      {"hold":true|false}: inference requests keep their slot and wait
 //   GET    /requests  what was received, oldest first; DELETE forgets it and the counts
-//   GET    /stats     {in_flight, max_in_flight, total, aborted, running, waiting, connections}
+//   GET    /stats     {in_flight, max_in_flight, total, aborted, running, waiting, connections,
+//                      chunk_bytes: of scripted chunks, that connections have taken}
 //   GET    /wait?in_flight=N&total=N&aborted=N&running=N&waiting=N&timeout_ms=N
 //                     the stats as soon as the counts are so (total, aborted: at least), else 504
 import http from 'node:http';
@@ -94,6 +98,7 @@ const state = {
   total: 0,
   aborted: 0,
   connections: 0,
+  chunk_bytes: 0,
   serial: 0,
 };
 if (!Number.isInteger(state.slots) || state.slots < 1) {
@@ -110,7 +115,7 @@ const waiters = new Set();
 const rawSockets = new Map();
 
 const stats = () => Object.fromEntries(['in_flight', 'max_in_flight', 'total', 'aborted',
-  'running', 'waiting', 'connections'].map((name) => [name, state[name]]));
+  'running', 'waiting', 'connections', 'chunk_bytes'].map((name) => [name, state[name]]));
 
 function changed() {
   for (const waiter of [...waiters]) {
@@ -347,6 +352,10 @@ async function answer(turn, path, body, script) {
     send(turn, scriptedAnswer(script), retry);
     return;
   }
+  if (script.chunks !== undefined) {
+    await sendChunks(turn, script);
+    return;
+  }
   const request = readRequest(path, body);
   if (request === null) {
     send(turn, kind.error(state, 400, 'The request body could not be read.'));
@@ -405,6 +414,29 @@ async function sendUnary(turn, value, script) {
 
 function write(turn, bytes) {
   return Promise.race([new Promise((resolve) => { turn.res.write(bytes, resolve); }), turn.gone]);
+}
+
+async function sendChunks(turn, { chunks, type = 'text/event-stream', repeat = 1, then = 'end' }) {
+  turn.res.writeHead(200, { ...serverHeaders(), 'content-type': type });
+  turn.res.flushHeaders();
+  for (let i = 0; i < repeat; i += 1) {
+    for (const chunk of chunks) {
+      if (typeof chunk === 'number') {
+        await pause(turn, chunk);
+      } else {
+        await write(turn, chunk);
+        state.chunk_bytes += turn.over ? 0 : Buffer.byteLength(chunk);
+      }
+      if (turn.over) {
+        return;
+      }
+    }
+  }
+  if (then === 'cut') {
+    cut(turn);
+  } else if (then === 'end') {
+    turn.res.end();
+  }
 }
 
 async function sendStream(turn, events, script) {
@@ -513,6 +545,7 @@ function forget() {
   requests = [];
   state.total = 0;
   state.aborted = 0;
+  state.chunk_bytes = 0;
   state.max_in_flight = state.in_flight;
 }
 

@@ -536,6 +536,32 @@ describe('TLS', () => {
   });
 });
 
+describe('scripted chunks', () => {
+  test('each is written as it stands, so often as is said, with its type',
+    withServer(['--kind', 'vllm', '--model', 'm'], async (server) => {
+      await server.script({ chunks: ['{"a":1}\n', 1, '{"b":2}\n'], repeat: 2,
+        type: 'application/x-ndjson' });
+      const answer = await post(server, chatBody());
+      assert.equal(answer.headers.get('content-type'), 'application/x-ndjson');
+      assert.equal(await answer.text(), '{"a":1}\n{"b":2}\n'.repeat(2));
+      assert.equal((await server.stats()).chunk_bytes, 32);
+    }));
+
+  test('"cut" ends them without a final chunk, "stall" not at all',
+    withServer(['--kind', 'vllm', '--model', 'm'], async (server) => {
+      await server.script({ chunks: ['data: a\n\n'], then: 'cut' });
+      const { bytes } = await rawChat(server);
+      assert.ok(bytes.endsWith('data: a\n\n\r\n'), bytes);
+      await server.script({ chunks: ['data: a\n\n'], then: 'stall' });
+      const leaving = new AbortController();
+      const stalled = await post(server, chatBody(), CHAT, { signal: leaving.signal });
+      assert.equal(stalled.headers.get('content-type'), 'text/event-stream');
+      await server.until('in_flight=1');
+      leaving.abort();
+      await server.until('in_flight=0&aborted=1');
+    }));
+});
+
 describe('the command', () => {
   for (const [name, args] of [['no kind', ['--model', 'm']], ['no model', ['--kind', 'vllm']],
     ['a digest that is none', ['--kind', 'ollama', '--model', 'm=sha256:12']],

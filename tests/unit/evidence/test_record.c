@@ -262,6 +262,41 @@ a2_golden_text(void **state)
 }
 
 static void
+a2_says_who_counted_the_tokens(void **state)
+{
+    static const struct {
+        int64_t completion;
+        bool counted;
+        const char *text;
+    } cases[] = {
+        {3, false, "\"tokens\":{\"completion\":3,\"source\":\"answer\"}"},
+        {3, true, "\"tokens\":{\"completion\":3,\"source\":\"counted\"}"},
+        {-1, true, "\"tokens\":{\"source\":\"none\"}"},
+    };
+    static const uint8_t hash[32] = {7};
+    static const struct record_attempt attempts[] = {{.index = 41, .outcome = "eof"}};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct record_a2 a2 = fixture_a2(TXN, SHARD, hash, 41, attempts);
+        uint8_t storage[RECORD_A2_MAX];
+        struct record_a2_view view;
+        struct text text;
+        const char *why;
+
+        a2.prompt_tokens = -1;
+        a2.completion_tokens = cases[i].completion;
+        a2.tokens_counted = cases[i].counted;
+        text_init(&text, storage, sizeof(storage));
+        assert_int_equal(record_a2_write(&a2, &text), ERR_OK);
+        assert_non_null(memmem(storage, text.used, cases[i].text, strlen(cases[i].text)));
+        assert_int_equal(record_a2_parse(text_slice(&text), &view, &why), ERR_OK);
+        assert_int_equal(view.completion_tokens, cases[i].completion);
+        assert_int_equal(view.tokens_counted, cases[i].counted && cases[i].completion >= 0);
+    }
+}
+
+static void
 a2_other_forms_are_refused(void **state)
 {
     static const struct {
@@ -279,6 +314,7 @@ a2_other_forms_are_refused(void **state)
         {"\"outcome\":\"ok\"", "\"outcome\":\"fine\""},
         {"-7def-", "-4def-"},
         {"\"source\":\"answer\"", "\"source\":\"none\""},
+        {"\"source\":\"answer\"", "\"source\":\"guessed\""},
     };
     struct record_a2_view view;
     const char *why;
@@ -332,6 +368,7 @@ main(void)
         cmocka_unit_test(a1_any_changed_byte_is_refused),
         cmocka_unit_test(a1_of_another_node_is_refused),
         cmocka_unit_test(a2_golden_text),
+        cmocka_unit_test(a2_says_who_counted_the_tokens),
         cmocka_unit_test(a2_other_forms_are_refused),
         cmocka_unit_test(a1_cost),
     };

@@ -1,6 +1,7 @@
 #include "node/answer_facts.h"
 
 #include "base/check.h"
+#include "base/text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,17 +9,23 @@
 
 #include <cmocka.h>
 
-/* Reads an answer through windows of the daemon's sizes. */
+/* One JSON text, cut in two at `cut`. */
 static void
-read_answer(struct slice answer, struct relay_facts *out)
+read_text(struct slice text, size_t cut, struct answer_facts *out)
 {
-    static uint8_t ring[TXN_TAIL_WINDOW];
+    answer_facts_init(out, USAGE_OPENAI);
+    answer_facts_begin(out);
+    answer_facts_add(out, slice_sub(text, 0, cut));
+    answer_facts_add(out, slice_sub(text, cut, text.len));
+}
 
-    memset(ring, 0, sizeof(ring));
-    for (size_t i = 0; i < answer.len; i++)
-        ring[i % sizeof(ring)] = answer.p[i];
-    *out = (struct relay_facts){.prompt_tokens = -1, .completion_tokens = -1};
-    answer_facts_read(slice_sub(answer, 0, TXN_HEAD_WINDOW), ring, sizeof(ring), answer.len, out);
+static void
+check_text(const struct answer_text *t, const char *want)
+{
+    struct slice s = answer_text_slice(t);
+
+    assert_int_equal(s.p == NULL, want == NULL);
+    assert_true(want == NULL || slice_is(s, want));
 }
 
 static void
@@ -32,53 +39,112 @@ test_answers(void **state)
     } rows[] = {
         {"{\"id\":\"c-1\",\"model\":\"m\",\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":0}}",
          "m", "c-1", 3, 0},
-        {"{\"id\" : \"c\", \"model\" : \"m\", \"usage\" : {\"prompt_tokens\" : 3 }}", "m", "c", 3,
-         -1},
-        {"data: {\"id\":\"c\",\"model\":\"m\",\"choices\":[]}\n\n"
-         "data: {\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":9}}\n\ndata: [DONE]\n\n",
-         "m", "c", 7, 9},
+        {" {\"id\" : \"c\", \"model\" : \"m\",\n\"usage\" : {\"prompt_tokens\" :\t3 }}", "m", "c",
+         3, -1},
+        {"{\"usage\":{\"completion_tokens\":2,\"x\":{\"prompt_tokens\":9,\"a\":[{}]},"
+         "\"prompt_tokens\":1},\"model\":\"m\"}",
+         "m", NULL, 1, 2},
         {"{\"model\":null,\"id\":5,\"usage\":null}", NULL, NULL, -1, -1},
         {"{\"model\":\"a\\u0062\"}", NULL, NULL, -1, -1},
         {"{\"model\":\"\xff\xfe\"}", NULL, NULL, -1, -1},
         {"{\"model\":\"cut", NULL, NULL, -1, -1},
         {"{\"model\":", NULL, NULL, -1, -1},
         {"{\"text\":\"\\\"usage\\\":{\\\"prompt_tokens\\\":5}\"}", NULL, NULL, -1, -1},
+        {"{\"choices\":[{\"usage\":{\"prompt_tokens\":5},\"id\":\"x\",\"model\":\"y\"}],"
+         "\"id\":\"c\"}",
+         NULL, "c", -1, -1},
+        {"{\"text\":\"}\\\\\",\"a\":\"]\\\"}\",\"b\":[\"]\\\"\",\"}\"],\"id\":\"c\"}", NULL, "c",
+         -1, -1},
+        {"{\"a\\\"usage\":{\"prompt_tokens\":5},\"us\\u0061ge\":{\"prompt_tokens\":5}}", NULL, NULL,
+         -1, -1},
+        {"{\"x\":\"usage\",\"y\":{\"prompt_tokens\":5}}", NULL, NULL, -1, -1},
+        {"{\"usage\":[{\"prompt_tokens\":5}],\"prompt_tokens\":6}", NULL, NULL, -1, -1},
+        {"[{\"usage\":{\"prompt_tokens\":5}}]", NULL, NULL, -1, -1},
+        {"\"usage\":{\"prompt_tokens\":5}", NULL, NULL, -1, -1},
         {"{\"usage\":{\"prompt_tokens\":99999999999,\"completion_tokens\":-1}}", NULL, NULL, -1,
          -1},
+        {"{\"usage\":{\"prompt_tokens\":1.5,\"completion_tokens\":1e3}}", NULL, NULL, -1, -1},
+        {"{\"usage\":{\"prompt_tokens\":\"7\",\"completion_tokens\":true}}", NULL, NULL, -1, -1},
+        {"{\"usage\":{\"prompt_tokens\":2147483647,\"completion_tokens\":2147483648}}", NULL, NULL,
+         2147483647, -1},
         {"{\"usage\":{\"prompt_tokens\":12", NULL, NULL, -1, -1},
+        {"{\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":3", NULL, NULL, -1, -1},
+        {"{\"usage\":{\"prompt_tokens\":12}", NULL, NULL, 12, -1},
+        {"{\"model\":\"first\",\"model\":\"second\"}", "first", NULL, -1, -1},
+        {"{\"a_name_that_is_much_longer_than_any_of_ours\":{\"usage\":1},\"id\":\"c\"}", NULL, "c",
+         -1, -1},
         {"", NULL, NULL, -1, -1},
     };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
-        struct relay_facts f;
+        struct slice text = slice_str(rows[i].answer);
 
-        read_answer(slice_str(rows[i].answer), &f);
-        assert_int_equal(f.model.p == NULL, rows[i].model == NULL);
-        assert_int_equal(f.response_id.p == NULL, rows[i].id == NULL);
-        assert_true(rows[i].model == NULL || slice_is(f.model, rows[i].model));
-        assert_true(rows[i].id == NULL || slice_is(f.response_id, rows[i].id));
-        assert_int_equal(f.prompt_tokens, rows[i].prompt);
-        assert_int_equal(f.completion_tokens, rows[i].completion);
+        for (size_t cut = 0; cut <= text.len; cut++) {
+            struct answer_facts f;
+
+            read_text(text, cut, &f);
+            check_text(&f.model, rows[i].model);
+            check_text(&f.response_id, rows[i].id);
+            assert_int_equal(f.prompt_tokens, rows[i].prompt);
+            assert_int_equal(f.completion_tokens, rows[i].completion);
+        }
     }
 }
 
-/* Wherever the ring's seam falls, the usage at the end is read. */
+/* The last event that has a usage counts, and one with null takes nothing back. */
 static void
-test_the_ring_wraps_anywhere(void **state)
+test_texts_one_after_the_other(void **state)
 {
-    static const char end[] = ",\"usage\":{\"prompt_tokens\":31,\"completion_tokens\":17}}";
-    static uint8_t answer[3 * TXN_TAIL_WINDOW];
+    static const char *const texts[] = {
+        "{\"id\":\"c\",\"usage\":null}",
+        "{\"id\":\"d\",\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}",
+        "{\"choices\":[{\"text\":\"cut",
+        "{\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":9}}",
+        "{\"usage\":null}",
+        "{\"usage\":{}}",
+        "[DONE]",
+    };
+    struct answer_facts f;
 
     (void)state;
-    for (size_t pad = TXN_TAIL_WINDOW; pad < 2 * TXN_TAIL_WINDOW; pad++) {
-        struct relay_facts f;
+    answer_facts_init(&f, USAGE_OPENAI);
+    for (size_t i = 0; i < ARRAY_COUNT(texts); i++) {
+        answer_facts_begin(&f);
+        answer_facts_add(&f, slice_str(texts[i]));
+    }
+    check_text(&f.response_id, "c");
+    assert_int_equal(f.prompt_tokens, 7);
+    assert_int_equal(f.completion_tokens, 9);
+}
 
-        memset(answer, 'x', pad);
-        memcpy(answer + pad, end, sizeof(end) - 1);
-        read_answer(slice_of(answer, pad + sizeof(end) - 1), &f);
-        assert_int_equal(f.prompt_tokens, 31);
-        assert_int_equal(f.completion_tokens, 17);
+static void
+test_an_endpoint_without_usage(void **state)
+{
+    struct answer_facts f;
+
+    (void)state;
+    answer_facts_init(&f, USAGE_NONE);
+    answer_facts_begin(&f);
+    answer_facts_add(&f, SLICE_LIT("{\"usage\":{\"prompt_tokens\":7},\"\":{\"\":5},\"id\":\"c\"}"));
+    check_text(&f.response_id, "c");
+    assert_int_equal(f.prompt_tokens, -1);
+}
+
+/* A text at the record's maximum is whole, a longer one is handed on one byte too long. */
+static void
+test_long_texts(void **state)
+{
+    char answer[2 * RECORD_FOREIGN_MAX];
+
+    (void)state;
+    for (size_t len = RECORD_FOREIGN_MAX - 1; len < RECORD_FOREIGN_MAX + 9; len++) {
+        struct answer_facts f;
+
+        assert_true(text_format(answer, sizeof(answer), "{\"model\":\"%0*d\"}", (int)len, 1));
+        read_text(slice_str(answer), 4, &f);
+        assert_int_equal(answer_text_slice(&f.model).len,
+                         len < RECORD_FOREIGN_MAX + 1 ? len : RECORD_FOREIGN_MAX + 1);
     }
 }
 
@@ -87,7 +153,9 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_the_ring_wraps_anywhere),
+        cmocka_unit_test(test_texts_one_after_the_other),
+        cmocka_unit_test(test_an_endpoint_without_usage),
+        cmocka_unit_test(test_long_texts),
     };
 
     check_never_fatal();
