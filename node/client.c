@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "node/handshake.h"
 #include "node/journey.h"
 
 #include <stdlib.h>
@@ -52,6 +53,7 @@ client_gone(struct client *c, uint64_t linger_ms)
         return;
     c->state = CLIENT_GONE;
     c->txn = NULL;
+    handshake_failed(c, false);
     /* A slow reader gets the time that its rest takes at the slowest rate we accept. */
     if (linger_ms > 0)
         conn_close(c->conn, linger_ms + conn_unsent(c->conn) / CLIENT_DRAIN_RATE);
@@ -78,8 +80,11 @@ client_accept(struct worker *w, int fd, bool mesh)
         atomic_fetch_add_explicit(&shared->metrics.clients_open, 1, memory_order_relaxed);
 
     metrics_add(&shared->metrics.connections);
-    if (open < w->snapshot->config->connections_max)
+    if (open < w->snapshot->config->connections_max && handshake_admit(w, mesh)) {
         c = calloc(1, sizeof(*c));
+        if (c == NULL)
+            handshake_drop(w, mesh);
+    }
     if (c == NULL) {
         /* Before TLS: refusing must be cheap. */
         (void)close(fd);
@@ -88,8 +93,10 @@ client_accept(struct worker *w, int fd, bool mesh)
     c->magic = CLIENT_MAGIC;
     c->worker = w;
     c->mesh = mesh;
+    c->handshaking = true;
     opts.owner = c;
     if (conn_accepted(&opts, fd, &c->conn) != ERR_OK) {
+        handshake_drop(w, mesh);
         free(c);
         goto refused;
     }
@@ -310,10 +317,12 @@ on_conn(void *owner, struct conn *conn, unsigned events)
         return;
     }
     if ((events & CONN_TIMED_OUT) != 0) {
+        handshake_failed(c, true);
         on_deadline(c);
         return;
     }
     if ((events & CONN_OPENED) != 0) {
+        handshake_done(c);
         if (!read_certificate(c)) {
             client_gone(c, 0);
             return;

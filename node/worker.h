@@ -70,6 +70,9 @@ struct worker {
     size_t txn_count;
     pthread_mutex_t grant_lock; /* of grants */
     struct txn *grants;         /* queued requests that got a slot */
+    struct mono fault_logged;   /* handshake.c: since when these two count */
+    unsigned fault_lines;
+    uint64_t fault_held;
     bool accepting;
     bool told_stop;
 };

@@ -100,6 +100,7 @@ export function run(command, args, { env = {}, input, cwd } = {}) {
     }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : (error.code ?? error.signal), stdout, stderr });
     });
+    child.stdin.on('error', () => {}); // it may end without having read
     child.stdin.end(input);
   });
 }
