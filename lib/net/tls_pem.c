@@ -95,7 +95,7 @@ tls_pem_cas(SSL_CTX *ctx, struct slice pem, bool server, const char **why)
 
     *why = "the CA file holds no usable PEM certificate";
     if (bio == NULL)
-        return ERR_NOMEM;
+        return pem.len == 0 ? ERR_BADMSG : ERR_NOMEM;
     for (; count < CAS_MAX; count++) {
         X509 *ca = PEM_read_bio_X509(bio, NULL, NULL, NULL);
         bool ok;

@@ -4,7 +4,7 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
-import { BINARY, rawAsk, run, statusesOf, until, useMesh } from './lib.mjs';
+import { BINARY, chat, rawAsk, run, statusesOf, until, useMesh } from './lib.mjs';
 import { Authority, sClient, talk } from './tls.mjs';
 
 const VERSIONS = ['TLSv1.2', 'TLSv1.3'];
@@ -208,6 +208,27 @@ scene('a client revoked after her session began is refused, ticket or not', asyn
   });
 });
 
+scene('a session ends with the certificate that it began with, and with the CRL', async (mesh) => {
+  const soon = 4 / 86_400; // seconds, in days
+  const ends = (session) => until('the ticket is void', async () =>
+    !(await ask(mesh, { session })).resumed);
+  await our.people.issue('brief', { names: ['DNS:alice.acme.example'], days: [-1, soon] });
+  const first = await ask(mesh, our.people.pair('brief'));
+  isAlice(first);
+  const again = await ask(mesh, { session: first.session });
+  assert.ok(again.resumed);
+  await ends(first.session);
+  // Resuming has not made it longer.
+  assert.equal((await ask(mesh, { session: again.session })).resumed, false);
+  const crl = await our.people.crl('brief.crl', { days: [-1, soon] });
+  await under(mesh, (config) => { publicOf(config).client_crl = crl; }, async () => {
+    const { session } = await ask(mesh, alice());
+    assert.ok((await ask(mesh, { session })).resumed);
+    await ends(session);
+    await refused(mesh, { ...alice(), session }, 'crl_expired');
+  });
+});
+
 scene('no ticket of another process counts', async (mesh) => {
   const first = await ask(mesh, {});
   await mesh.whileStopped([one(mesh)], () => {});
@@ -235,6 +256,40 @@ scene('between nodes: TLS 1.3, a certificate, no session', async (mesh) => {
   assert.doesNotMatch(good, /New Session Ticket/);
   assert.match(await sClient(node, ['-tls1_2', ...args], request), /alert protocol version/);
   assert.doesNotMatch(await sClient(node, ['-tls1_3', '-ign_eof'], request), /HTTP\/1\.1/);
+});
+
+scene('between nodes: a revoked peer is refused, whoever calls', async (mesh) => {
+  const { west, central } = mesh;
+  const ca = Authority.like(path.join(mesh.dir, 'tls/mesh'), path.join(mesh.dir, 'ca'));
+  const before = readFileSync(west.config);
+  const caller = { token: await mesh.token('acme/fr'), from: 'FR' };
+  await mesh.serves(west, 'acme/fr', 'FR');
+  await mesh.each('eu-west', (standin) => standin.stop());
+  try {
+    west.changeConfig((config) => { config.listeners.mesh.crl = ca.file('mesh.crl'); });
+    await ca.crl('mesh.crl');
+    await mesh.reload([west]);
+    await mesh.serves(west, 'acme/fr', 'FR', 'eu-central');
+    await ca.revoke(path.join(central.dir, 'mesh'));
+    await ca.crl('mesh.crl');
+    await mesh.reload([west]);
+    await west.until('nothing goes to the other region', async () =>
+      (await chat(west, caller)).status === 503);
+    const port = Number(west.readConfig().listeners.mesh.address.split(':').at(-1));
+    const counted = async () => {
+      const { text } = await west.admin('/metrics');
+      return Number(/handshakes_failed_total{reason="certificate_revoked"} (\d+)/.exec(text)[1]);
+    };
+    const count = await counted();
+    await sClient({ ...west, mesh, port }, ['-cert', path.join(central.dir, 'mesh.pem'), '-key',
+      path.join(central.dir, 'mesh.key'), '-ign_eof'], 'GET / HTTP/1.1\r\n\r\n');
+    await west.until('the caller was refused', async () => await counted() > count);
+  } finally {
+    writeFileSync(west.config, before);
+    await mesh.each('eu-west', (standin) => standin.start());
+    await mesh.reload([west]);
+    await mesh.serves(west, 'acme/fr', 'FR');
+  }
 });
 
 // ---- certificates by name -------------------------------------------------------------

@@ -1,6 +1,6 @@
 // What the tests of TLS share: authorities that can do wrong on purpose (Debian's openssl), and
 // connections whose every step can be seen.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import tls from 'node:tls';
 import { run } from './process.mjs';
@@ -38,18 +38,29 @@ const stamp = (days) => `${new Date(Date.now() + days * 86_400_000).toISOString(
 export class Authority {
   static async create(dir, name) {
     const authority = new Authority(dir);
-    mkdirSync(dir, { recursive: true });
-    writeFileSync(authority.file('cnf'), CONFIG(dir));
-    writeFileSync(authority.file('index'), '');
-    writeFileSync(authority.file('serial'), '1000\n');
-    writeFileSync(authority.file('crlnumber'), '01\n');
     await openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
       '-keyout', authority.file('ca.key'), '-out', authority.file('ca.pem'), '-subj', `/CN=${name}`,
       '-days', '30', '-addext', 'keyUsage=critical,keyCertSign,cRLSign');
     return authority;
   }
 
-  constructor(dir) { this.dir = dir; }
+  // Goes on with the authority that another folder holds (ca.pem, ca.key).
+  static like(dir, other) {
+    const authority = new Authority(dir);
+    for (const name of ['ca.pem', 'ca.key']) {
+      copyFileSync(path.join(other, name), authority.file(name));
+    }
+    return authority;
+  }
+
+  constructor(dir) {
+    this.dir = dir;
+    mkdirSync(dir, { recursive: true });
+    writeFileSync(this.file('cnf'), CONFIG(dir));
+    writeFileSync(this.file('index'), '');
+    writeFileSync(this.file('serial'), '1000\n');
+    writeFileSync(this.file('crlnumber'), '01\n');
+  }
 
   file(name) { return path.join(this.dir, name); }
 
@@ -75,7 +86,8 @@ export class Authority {
 
   pair(name) { return { cert: this.read(`${name}.pem`), key: this.read(`${name}.key`) }; }
 
-  revoke(name) { return this.#ca('-revoke', this.file(`${name}.pem`)); }
+  // One of its own, or any by its file.
+  revoke(name) { return this.#ca('-revoke', path.resolve(this.dir, `${name}.pem`)); }
 
   // The list of what was revoked until now.
   async crl(name, { days = [-1, 10] } = {}) {
