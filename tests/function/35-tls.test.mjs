@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
+import https from 'node:https';
 import net from 'node:net';
 import path from 'node:path';
-import { BINARY, chat, rawAsk, run, statusesOf, until, useMesh } from './lib.mjs';
+import { ask as askOn, BINARY, chat, rawAsk, run, statusesOf, until, useMesh } from './lib.mjs';
 import { Authority, sClient, talk } from './tls.mjs';
 
 const VERSIONS = ['TLSv1.2', 'TLSv1.3'];
@@ -464,6 +465,22 @@ scene('a certificate file that is replaced is shown from the reload on', async (
   assert.equal((await ask(mesh, name)).server, 'exact');
 });
 
+scene('an open connection goes on when its certificate is replaced', async (mesh) => {
+  const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
+  const ports = [];
+  const models = () => askOn(one(mesh), {}, { path: '/v1/models', agent,
+    onHead: (answer) => ports.push(answer.socket.localPort) });
+  assert.equal((await models()).status, 401);
+  await under(mesh, (config) => Object.assign(publicOf(config), {
+    cert: our.hosts.file('renewed.pem'), key: our.hosts.file('renewed.key'),
+  }), async () => {
+    assert.equal((await models()).status, 401);
+    assert.equal((await ask(mesh, {})).server, 'renewed');
+  });
+  agent.destroy();
+  assert.equal(ports[0], ports[1], 'the same connection');
+});
+
 // ---- protocol -------------------------------------------------------------------------
 
 scene('ALPN: http/1.1 or nothing; h2 alone is refused', async (mesh) => {
@@ -472,6 +489,49 @@ scene('ALPN: http/1.1 or nothing; h2 alone is refused', async (mesh) => {
   assert.match(await alpn('h2'), /no application protocol/);
   const answer = await rawAsk(one(mesh), 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
   assert.deepEqual(statusesOf(answer), [400]);
+});
+
+// A ClientHello of TLS 1.2 with this server_name extension; resolves to the first record's type.
+function helloWith(node, name) {
+  const number = (value) => Buffer.from([value >> 8, value & 255]);
+  const sized = (bytes) => Buffer.concat([number(bytes.length), bytes]);
+  const extension = (type, bytes) => Buffer.concat([number(type), sized(bytes)]);
+  const body = Buffer.concat([
+    Buffer.from('0303', 'hex'), Buffer.alloc(32, 7), Buffer.from('000002c02b0100', 'hex'),
+    sized(Buffer.concat([extension(0, name), extension(10, Buffer.from('00020017', 'hex')),
+      extension(13, Buffer.from('00020403', 'hex'))])),
+  ]);
+  const message = Buffer.concat([Buffer.from([1, 0]), sized(body)]);
+  return new Promise((resolve, reject) => {
+    const socket = net.connect(node.port, node.host, () =>
+      socket.write(Buffer.concat([Buffer.from('160301', 'hex'), sized(message)])));
+    socket.once('data', (bytes) => {
+      socket.destroy();
+      resolve(bytes[0]);
+    });
+    socket.once('error', reject);
+    socket.once('close', () => reject(new Error('closed without an answer')));
+  });
+}
+
+scene('a malformed server name ends the handshake', async (mesh) => {
+  const ALERT = 0x15;
+  const HANDSHAKE = 0x16;
+  const name = (text, { extra = '', count = 0, list = 0 } = {}) => {
+    const bytes = Buffer.from(text, 'latin1');
+    const out = Buffer.alloc(5 + bytes.length + extra.length);
+    out.writeUInt16BE(3 + bytes.length + list, 0);
+    out.writeUInt16BE(bytes.length + count, 3);
+    bytes.copy(out, 5);
+    return out;
+  };
+  assert.equal(await helloWith(one(mesh), name('localhost')), HANDSHAKE);
+  assert.equal(await helloWith(one(mesh), name('a'.repeat(255))), HANDSHAKE);
+  for (const bad of [name(''), name('a\0b'), name('a'.repeat(256)), name('ab', { count: 1 }),
+    name('ab', { count: -1 }), name('ab', { list: 1 }), name('ab', { extra: 'x' }),
+    Buffer.alloc(0), Buffer.from([0, 0]), Buffer.from([0, 4, 1, 0, 1, 97])]) {
+    assert.equal(await helloWith(one(mesh), bad), ALERT, bad.toString('hex'));
+  }
 });
 
 scene('old protocols, weak suites, renegotiation and compression are refused', async (mesh) => {
@@ -488,7 +548,8 @@ scene('old protocols, weak suites, renegotiation and compression are refused', a
   assert.match(ours, /Cipher is ECDHE-ECDSA-AES128-GCM-SHA256/, 'our order');
   assert.match(ours, /Compression: NONE/);
   assert.match(await at(['-tls1_2', '-groups', 'P-521']), /Cipher is \(NONE\)/);
-  assert.match(await at(['-tls1_3', '-groups', 'P-521:P-256']), /Server Temp Key: ECDH, prime256v1/);
+  assert.match(await at(['-tls1_3', '-groups', 'P-521:P-256']),
+    /Server Temp Key: ECDH, prime256v1/, 'by a HelloRetryRequest');
   assert.match(await at(['-tls1_2'], 'R\n'), /no renegotiation|handshake failure/i);
 });
 

@@ -3,6 +3,7 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import tls from 'node:tls';
+import { FROM } from './client.mjs';
 import { run } from './process.mjs';
 
 const CONFIG = (dir) => `
@@ -100,18 +101,17 @@ export class Authority {
 // One request on a connection of its own, with every part of TLS to choose: {status, text,
 // resumed, protocol, server (the certificate), session}. Rejects when the handshake does.
 export function talk(node, { servername = node.servername, host = node.authority, cert, key, ca,
-  session, version, path: where = '/v1/models', port = node.port, token, from = 'DE', curve } = {}) {
+  session, version, path: where = '/v1/models' } = {}) {
   return new Promise((resolve, reject) => {
     const out = { text: '', sessions: [] };
-    const socket = tls.connect({ host: node.host, port, ca: ca ?? node.ca, cert, key, session,
-      servername, minVersion: version, maxVersion: version, ecdhCurve: curve,
+    const socket = tls.connect({ host: node.host, port: node.port, ca: ca ?? node.ca, cert, key,
+      session, servername, minVersion: version, maxVersion: version,
       checkServerIdentity: () => undefined }, () => {
       out.resumed = socket.isSessionReused();
       out.protocol = socket.getProtocol();
       out.server = socket.getPeerCertificate().subject?.CN;
-      const fields = [`Host: ${host}`, 'Connection: close', `X-Forwarded-For: ${from}`,
-        ...(token === undefined ? [] : [`Authorization: Bearer ${token}`])];
-      socket.write(`GET ${where} HTTP/1.1\r\n${fields.join('\r\n')}\r\n\r\n`);
+      socket.write(`GET ${where} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n`
+        + `X-Forwarded-For: ${FROM.DE}\r\n\r\n`);
     });
     socket.setTimeout(10_000, () => socket.destroy(new Error('the node is silent')));
     socket.on('session', (one) => { out.sessions.push(one); });
