@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "node/handshake.h"
 #include "node/journey.h"
 
 #include <stdlib.h>
@@ -57,6 +58,7 @@ client_gone(struct client *c, uint64_t linger_ms)
         return;
     c->state = CLIENT_GONE;
     c->txn = NULL;
+    handshake_failed(c, false);
     /* A slow reader gets the time that its rest takes at the slowest rate we accept. */
     if (linger_ms > 0)
         conn_close(c->conn, linger_ms + conn_unsent(c->conn) / CLIENT_DRAIN_RATE);
@@ -89,6 +91,7 @@ client_accept(struct worker *w, int fd, bool mesh)
 {
     struct geo_address address = counted_address(w, fd, mesh);
     bool entered;
+    bool admitted;
     struct shared *shared = w->shared;
     struct client *c = NULL;
     struct conn_opts opts = {.loop = w->loop,
@@ -102,8 +105,12 @@ client_accept(struct worker *w, int fd, bool mesh)
 
     metrics_add(&shared->metrics.connections);
     entered = overload_enter(shared->overload, address.family != 0 ? &address : NULL, open);
-    if (entered)
+    admitted = entered && handshake_admit(w, mesh);
+    if (admitted) {
         c = calloc(1, sizeof(*c));
+        if (c == NULL)
+            handshake_drop(w, mesh);
+    }
     if (c == NULL) {
         /* Before TLS: refusing must be cheap. */
         (void)close(fd);
@@ -114,8 +121,10 @@ client_accept(struct worker *w, int fd, bool mesh)
     c->waiting_since = loop_now(w->loop);
     c->worker = w;
     c->mesh = mesh;
+    c->handshaking = true;
     opts.owner = c;
     if (conn_accepted(&opts, fd, &c->conn) != ERR_OK) {
+        handshake_drop(w, mesh);
         free(c);
         goto refused;
     }
@@ -129,11 +138,10 @@ client_accept(struct worker *w, int fd, bool mesh)
     return;
 
 refused:
-    if (entered) {
+    if (admitted)
         overload_count(shared->overload, OVERLOAD_REFUSED_MEMORY);
-        if (address.family != 0)
-            overload_leave(shared->overload, &address);
-    }
+    if (entered && address.family != 0)
+        overload_leave(shared->overload, &address);
     (void)atomic_fetch_sub_explicit(&shared->metrics.clients_open, 1, memory_order_relaxed);
 }
 
@@ -348,10 +356,12 @@ on_conn(void *owner, struct conn *conn, unsigned events)
         return;
     }
     if ((events & CONN_TIMED_OUT) != 0) {
+        handshake_failed(c, true);
         on_deadline(c);
         return;
     }
     if ((events & CONN_OPENED) != 0) {
+        handshake_done(c);
         if (!read_certificate(c)) {
             client_gone(c, 0);
             return;

@@ -27,7 +27,8 @@ struct client {
     struct worker *worker;
     struct client *next, *prev;
     struct conn *conn;
-    bool mesh; /* a peer's connection */
+    bool mesh;        /* a peer's connection */
+    bool handshaking; /* counted as such: handshake.c */
     struct h1_parser parser;
     struct h1_body body;
     struct txn *txn;            /* BODY, BUSY */

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "node/machine.h"
+#include "node/config_priv.h"
 
 #include <stdlib.h>
 
@@ -50,9 +51,11 @@ static const struct config_row rows[] = {
     PATH("state_dir", state_dir, "state", "Folder of the highest charter version seen."),
     LIST("trust", "{threshold, keys: [JWK, ...]}: who must have signed the charter."),
     TEXT("listeners.public.address", public_address, NULL, "Where clients connect: address:port."),
-    PATH("listeners.public.cert", public_cert, NULL, "Certificate chain (PEM)."),
-    PATH("listeners.public.key", public_key, NULL, "Private key (PEM)."),
+    PATH("listeners.public.cert", public_cert, "", "Certificate chain (PEM): the default, unless only certs is there."),
+    PATH("listeners.public.key", public_key, "", "Its private key (PEM)."),
+    LIST("listeners.public.certs", "[{cert, key, names?}]: chosen by the name a client asks for (SNI), exact, then \"*.\" for one label."),
     PATH("listeners.public.client_ca", public_client_ca, "", "CAs of client certificates (PEM)."),
+    PATH("listeners.public.client_crl", public_client_crl, "", "CRLs of those CAs, one at least of each (PEM)."),
     TEXT("listeners.public.client_auth", public_client_auth, "none", "none, optional or required."),
     LIST("listeners.public.names", "Host names that clients may ask for."),
     LIST("listeners.public.trusted_proxies", "Networks whose X-Forwarded-For counts."),
@@ -60,6 +63,7 @@ static const struct config_row rows[] = {
     PATH("listeners.mesh.cert", mesh_cert, "", "SPIFFE certificate of this node (PEM)."),
     PATH("listeners.mesh.key", mesh_key, "", "Its private key (PEM)."),
     PATH("listeners.mesh.ca", mesh_ca, "", "CA of the mesh (PEM)."),
+    PATH("listeners.mesh.crl", mesh_crl, "", "CRLs of the mesh's CAs, one at least of each (PEM)."),
     TEXT("listeners.admin.address", admin_address, NULL, "Health, readiness, metrics: address:port."),
     PATH("keys.attest", attest_key, NULL, "Private key that signs attestations (PEM)."),
     PATH("keys.advert", advert_key, NULL, "Private key that signs adverts (PEM)."),
@@ -83,6 +87,7 @@ static const struct config_row rows[] = {
     NUMBER("limits.connections", connections_max, "8192", 16, 1000000, "", "Client connections at one time."),
     NUMBER("limits.connections_per_address", connections_per_address, "1024", 0, 1000000, "", "Of one client address (IPv6: /64), trusted proxies excepted; 0: unlimited."),
     NUMBER("limits.memory_mib", memory_mib, "0", 0, 16777216, "MiB", "Held for connections and requests before shedding; 0: half of the machine's or control group's."),
+    NUMBER("limits.handshakes", handshakes_max, "1024", 16, 100000, "", "TLS handshakes under way at one time, a listener."),
     NUMBER("limits.token_cache", token_cache_count, "16384", 16, 1000000, "tokens", "Verified tokens a worker remembers."),
     NUMBER("limits.requests_per_connection", requests_per_connection, "1000", 0, 1000000000, "", "0: unlimited."),
     NUMBER("timeouts.head_ms", head_timeout_ms, "10000", 100, 120000, "ms", "TLS handshake and request head, each."),
@@ -409,6 +414,7 @@ check_words(const struct config *c, const struct json_reader *root)
     struct json_reader public = json_reader_get(&listeners, "public");
     struct json_reader auth = json_reader_get(&public, "client_auth");
     struct json_reader ca = json_reader_get(&public, "client_ca");
+    struct json_reader crl = json_reader_get(&public, "client_crl");
     struct json_reader ledger = json_reader_get(root, "ledger");
     struct json_reader durability = json_reader_get(&ledger, "durability");
     const char *mode = c->public_client_auth;
@@ -417,6 +423,8 @@ check_words(const struct config *c, const struct json_reader *root)
         json_reader_fault(&auth, "must be \"none\", \"optional\" or \"required\"");
     else if (strcmp(mode, "none") != 0 && c->public_client_ca[0] == '\0')
         json_reader_fault(&ca, "missing (client_auth is \"%s\")", mode);
+    if (strcmp(mode, "none") == 0 && c->public_client_crl[0] != '\0')
+        json_reader_fault(&crl, "has no effect (client_auth is \"none\")");
     if (strcmp(c->ledger_durability, "disk") != 0 && strcmp(c->ledger_durability, "process") != 0)
         json_reader_fault(&durability, "must be \"disk\" or \"process\"");
 }
@@ -461,6 +469,7 @@ read_all(struct config *c, const struct json_reader *root)
     read_scalars(c, root);
     read_trust(c, root);
     read_public_lists(c, root);
+    config_read_certs(c, root);
     read_pairs(c, root, "cas", &c->cas);
     read_pairs(c, root, "credentials", &c->credentials);
     read_pairs(c, root, "issuers", &c->issuers);
@@ -521,6 +530,7 @@ config_free(struct config **out)
         return;
     for (size_t i = 0; i < ARRAY_COUNT(c->trust.keys); i++)
         key_free(&c->trust.keys[i]);
+    config_free_certs(c);
     free(c->cas.items);
     free(c->credentials.items);
     free(c->issuers.items);

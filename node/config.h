@@ -24,6 +24,7 @@
 #define CONFIG_PROXIES_MAX 64
 #define CONFIG_REDIS_MAX 8
 #define CONFIG_MEMORY_MIB_MIN 64
+#define CONFIG_CERTS_MAX 31 /* beside the one of cert and key */
 
 struct config_pair { /* name -> path */
     char name[256];
@@ -43,6 +44,13 @@ struct config_redis {
     char password_file[CONFIG_PATH_MAX];
 };
 
+struct config_cert {
+    char cert[CONFIG_PATH_MAX];
+    char key[CONFIG_PATH_MAX];
+    char (*names)[256]; /* none: all that the certificate names */
+    size_t name_count;
+};
+
 struct config {
     char file[CONFIG_PATH_MAX];
     char dir[CONFIG_PATH_MAX];
@@ -56,7 +64,10 @@ struct config {
     char public_cert[CONFIG_PATH_MAX];
     char public_key[CONFIG_PATH_MAX];
     char public_client_ca[CONFIG_PATH_MAX];
+    char public_client_crl[CONFIG_PATH_MAX];
     char public_client_auth[16];
+    struct config_cert *certs; /* chosen by SNI */
+    size_t cert_count;
     char names[CONFIG_NAMES_MAX][256]; /* Host values that are ours */
     size_t name_count;
     char proxies[CONFIG_PROXIES_MAX][64]; /* networks whose X-Forwarded-For counts */
@@ -66,6 +77,7 @@ struct config {
     char mesh_cert[CONFIG_PATH_MAX];
     char mesh_key[CONFIG_PATH_MAX];
     char mesh_ca[CONFIG_PATH_MAX];
+    char mesh_crl[CONFIG_PATH_MAX];
     char admin_address[262];
     char attest_key[CONFIG_PATH_MAX];
     char advert_key[CONFIG_PATH_MAX];
@@ -94,6 +106,7 @@ struct config {
     int64_t connections_max;
     int64_t connections_per_address;
     int64_t memory_mib; /* never 0 once loaded */
+    int64_t handshakes_max; /* under way, a listener */
     int64_t token_cache_count;
     int64_t head_timeout_ms;
     int64_t idle_timeout_ms;

@@ -82,6 +82,9 @@ metrics_write(const struct metrics *m, struct text *out)
               (int64_t)atomic_load_explicit(&m->field, memory_order_relaxed));
     METRICS_LIST(METRICS_WRITE)
 #undef METRICS_WRITE
+    write_one(out, "portolan_tls_handshakes", "TLS handshakes under way.", "gauge",
+              atomic_load_explicit(&m->handshakes_open[0], memory_order_relaxed) +
+                  atomic_load_explicit(&m->handshakes_open[1], memory_order_relaxed));
     write_one(out, "portolan_clients", "Client connections open.", "gauge",
               atomic_load_explicit(&m->clients_open, memory_order_relaxed));
     write_one(out, "portolan_requests", "Requests under way.", "gauge",
@@ -94,6 +97,13 @@ metrics_write(const struct metrics *m, struct text *out)
     write_histograms(m->next_token, &next_token_bounds,
                      "gen_ai_server_time_per_output_token_seconds",
                      "Between the events of streamed answers.", out);
+    text_add_str(out, "# HELP portolan_tls_handshakes_failed_total TLS handshakes by fault.\n"
+                      "# TYPE portolan_tls_handshakes_failed_total counter\n");
+    for (size_t i = TLS_FAULT_NONE + 1; i < TLS_FAULT_COUNT; i++)
+        text_addf(out, "portolan_tls_handshakes_failed_total{reason=\"%s\"} %llu\n",
+                  tls_fault_text((enum tls_fault)i),
+                  (unsigned long long)atomic_load_explicit(&m->handshakes_failed[i],
+                                                           memory_order_relaxed));
     text_add_str(out, "# HELP portolan_refusals_total Refusals by code.\n"
                       "# TYPE portolan_refusals_total counter\n");
     for (size_t i = 0; i < REFUSAL_COUNT; i++)

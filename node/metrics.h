@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "node/endpoint.h"
 #include "node/histogram.h"
+#include "net/tls.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -12,6 +13,11 @@
  * the admin listener. X(field, name, help). */
 #define METRICS_LIST(X)                                                                          \
     X(connections, "portolan_connections_total", "Client connections accepted.")                 \
+    X(handshakes, "portolan_tls_handshakes_total", "TLS handshakes completed.")                  \
+    X(handshakes_resumed, "portolan_tls_handshakes_resumed_total",                               \
+      "Those of them that resumed a session.")                                                   \
+    X(handshakes_refused, "portolan_tls_handshakes_refused_total",                               \
+      "Connections closed before TLS because too many handshakes were under way.")               \
     X(requests, "portolan_requests_total", "Requests whose head was read.")                      \
     X(permitted, "portolan_requests_permitted_total", "Requests answered by a backend or peer.") \
     X(forwarded, "portolan_requests_forwarded_total", "Attempts sent to another region's node.") \
@@ -72,6 +78,8 @@ struct metrics {
     /* Of streams, by operation. */
     struct histogram first_token[OPERATION_COUNT];
     struct histogram next_token[OPERATION_COUNT];
+    _Atomic uint64_t handshakes_failed[TLS_FAULT_COUNT];
+    _Atomic int64_t handshakes_open[2]; /* public, mesh */
     _Atomic int64_t clients_open;
     _Atomic int64_t requests_open;
     _Atomic int64_t body_bytes;

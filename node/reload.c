@@ -53,6 +53,7 @@ load(void *context)
 
     if (snapshot_load(r->config_path, clock_wall_ms(), r->issues, &s) == ERR_OK) {
         check_fixed(r->shared->current->config, s->config, r->issues);
+        tls_tickets_adopt(s->public_tls, r->shared->current->public_tls);
         (void)snapshot_seen_ok(s, r->issues);
         if (issues_any(r->issues))
             snapshot_unref(&s);

@@ -5,47 +5,8 @@
 
 #include <stdlib.h>
 
-/* Where the node listens and whom it may connect to: certificates, targets with their
- * identities and credentials, and the egress guard that knows all of their addresses. */
-
-void
-snapshot_load_listeners(struct snapshot_load *l)
-{
-    const struct config *c = l->config;
-    struct slice cert = snapshot_read(l, c->public_cert, SNAPSHOT_PEM_MAX);
-    struct slice key = snapshot_read(l, c->public_key, SNAPSHOT_PEM_MAX);
-    struct slice ca = SLICE_NONE;
-    const char *why = "";
-    struct tls_server_opts opts = {.cert_pem = cert, .key_pem = key};
-
-    if (strcmp(c->public_client_auth, "none") != 0) {
-        ca = snapshot_read(l, c->public_client_ca, SNAPSHOT_PEM_MAX);
-        opts.client_ca_pem = ca;
-        opts.client_auth = strcmp(c->public_client_auth, "required") == 0 ? TLS_CLIENT_REQUIRED
-                                                                          : TLS_CLIENT_OPTIONAL;
-    }
-    if (cert.p != NULL && key.p != NULL && tls_server_new(&opts, &l->s->public_tls, &why) != ERR_OK)
-        issues_add(l->issues, c->public_cert, 0, NULL, "%s", why);
-    snapshot_drop(&cert);
-    snapshot_drop(&key);
-    snapshot_drop(&ca);
-    if (c->mesh_address[0] == '\0')
-        return;
-    cert = snapshot_read(l, c->mesh_cert, SNAPSHOT_PEM_MAX);
-    key = snapshot_read(l, c->mesh_key, SNAPSHOT_PEM_MAX);
-    ca = snapshot_read(l, c->mesh_ca, SNAPSHOT_PEM_MAX);
-    opts = (struct tls_server_opts){.cert_pem = cert,
-                                    .key_pem = key,
-                                    .client_ca_pem = ca,
-                                    .client_auth = TLS_CLIENT_REQUIRED,
-                                    .mesh = true};
-    if (cert.p != NULL && key.p != NULL && ca.p != NULL &&
-        tls_server_new(&opts, &l->s->mesh_tls, &why) != ERR_OK)
-        issues_add(l->issues, c->mesh_cert, 0, NULL, "%s", why);
-    snapshot_drop(&cert);
-    snapshot_drop(&key);
-    snapshot_drop(&ca);
-}
+/* Whom the node may connect to: targets with their identities and credentials, and the egress
+ * guard that knows all of their addresses. */
 
 static const struct config_pair *
 find_pair(const struct config_pairs *pairs, const char *name)
@@ -171,16 +132,23 @@ load_nodes(struct snapshot_load *l)
     struct slice cert;
     struct slice key;
     struct slice ca;
+    struct slice crl = SLICE_NONE;
 
     if (l->config->mesh_address[0] == '\0')
         return;
     cert = snapshot_read(l, l->config->mesh_cert, SNAPSHOT_PEM_MAX);
     key = snapshot_read(l, l->config->mesh_key, SNAPSHOT_PEM_MAX);
     ca = snapshot_read(l, l->config->mesh_ca, SNAPSHOT_PEM_MAX);
+    if (l->config->mesh_crl[0] != '\0')
+        crl = snapshot_read(l, l->config->mesh_crl, SNAPSHOT_PEM_MAX);
     for (uint32_t i = 0; i < s->charter->node_count; i++) {
         const struct charter_node *n = &s->charter->nodes[i];
-        struct tls_client_opts opts = {
-            .cert_pem = cert, .key_pem = key, .ca_pem = ca, .host = n->host, .mesh = true};
+        struct tls_client_opts opts = {.cert_pem = cert,
+                                       .key_pem = key,
+                                       .ca_pem = ca,
+                                       .crl_pem = crl,
+                                       .host = n->host,
+                                       .mesh = true};
         const char *why = "";
 
         if (i == s->own_node)
@@ -202,6 +170,7 @@ load_nodes(struct snapshot_load *l)
     snapshot_drop(&cert);
     snapshot_drop(&key);
     snapshot_drop(&ca);
+    snapshot_drop(&crl);
 }
 
 static void

@@ -4,7 +4,8 @@
 #include "node/snapshot.h"
 
 /* Between the files that load a snapshot: snapshot.c (order, life, numbers), snapshot_law.c
- * (charter, origin, identity, evidence), snapshot_net.c (certificates, targets, Redis). */
+ * (charter, origin, identity, evidence), snapshot_listeners.c (listeners), snapshot_net.c (targets,
+ * Redis). */
 
 #define SNAPSHOT_PEM_MAX (1u << 20)
 

@@ -76,6 +76,9 @@ struct worker {
     struct overload_share load; /* what this worker last told overload */
     int64_t records;            /* ledger entries handed out */
     struct mono shed_at;        /* when connections were last shed */
+    struct mono fault_logged;   /* handshake.c: since when these two count */
+    unsigned fault_lines;
+    uint64_t fault_held;
     bool accepting;
     bool told_stop;
 };

@@ -82,9 +82,13 @@ enum err conn_error(const struct conn *c); /* ERR_AUTH: the peer's identity did 
 const struct address *conn_remote(const struct conn *c);
 /* DER of the peer's leaf certificate, or empty; borrowed until the connection closes. */
 struct slice conn_peer_cert(struct conn *c);
-/* The DER of the CA certificates in the verified chain, leaf first; count returned. */
+/* SHA-256 of each certificate in the verified chain, leaf first; count returned. With a resumed
+ * session, of the chain that was verified when the session began. */
 size_t conn_peer_chain_sha256(struct conn *c, uint8_t (*out)[32], size_t max);
-/* The server name the client asked for, or NULL. */
+/* The server name that the client asked for on this connection, in lower case, or NULL. */
 const char *conn_sni(struct conn *c);
+bool conn_is_resumed(const struct conn *c);
+/* Why the handshake failed, after CONN_FAILED; TLS_FAULT_NONE when it did not. */
+enum tls_fault conn_tls_fault(const struct conn *c);
 
 #endif

@@ -31,6 +31,8 @@ struct conn {
     struct timer *timer;
     struct tls *tls;
     SSL *ssl; /* NULL: plain */
+    struct tls_hello hello;
+    enum tls_fault fault;
     struct buf in;
     struct buf out;
     size_t low_water;

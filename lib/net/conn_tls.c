@@ -2,15 +2,14 @@
 
 #include "net/conn_priv.h"
 
-#include "crypto/hash.h"
-
 #include <openssl/err.h>
+#include <stdlib.h>
 
 enum err
 conn_tls_init(struct conn *c, struct tls *tls)
 {
     c->tls = tls_ref(tls);
-    c->ssl = tls_session(c->tls, c->fd);
+    c->ssl = tls_session(c->tls, c->fd, &c->hello);
     if (c->ssl == NULL) {
         tls_unref(&c->tls);
         return ERR_NOMEM;
@@ -26,6 +25,8 @@ conn_tls_fini(struct conn *c)
     tls_unref(&c->tls);
     OPENSSL_free(c->peer_der);
     c->peer_der = NULL;
+    free(c->hello.name);
+    c->hello.name = NULL;
 }
 
 /* What an SSL call that did not succeed asks for; ERR_AGAIN when it only has to wait. */
@@ -45,6 +46,42 @@ tls_wait(struct conn *c, int result)
     }
 }
 
+static enum tls_fault
+verify_fault(long result)
+{
+    switch (result) {
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        return TLS_FAULT_CERT_EXPIRED;
+    case X509_V_ERR_CERT_REVOKED:
+        return TLS_FAULT_CERT_REVOKED;
+    case X509_V_ERR_CRL_HAS_EXPIRED:
+    case X509_V_ERR_CRL_NOT_YET_VALID:
+        return TLS_FAULT_CRL_EXPIRED;
+    case X509_V_ERR_UNABLE_TO_GET_CRL:
+        return TLS_FAULT_CRL_MISSING;
+    default:
+        return TLS_FAULT_CERT_UNTRUSTED;
+    }
+}
+
+static enum tls_fault
+handshake_fault(struct conn *c, int ssl_error)
+{
+    unsigned long last = ERR_peek_last_error();
+    long result = SSL_get_verify_result(c->ssl);
+
+    if (result != X509_V_OK)
+        return verify_fault(result);
+    if (ERR_GET_LIB(last) == ERR_LIB_SSL &&
+        ERR_GET_REASON(last) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
+        return TLS_FAULT_CERT_MISSING;
+    if (ERR_GET_LIB(last) == ERR_LIB_SSL &&
+        ERR_GET_REASON(last) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+        return TLS_FAULT_GONE;
+    return ssl_error == SSL_ERROR_SSL ? TLS_FAULT_PROTOCOL : TLS_FAULT_GONE;
+}
+
 enum err
 conn_tls_handshake(struct conn *c)
 {
@@ -52,10 +89,15 @@ conn_tls_handshake(struct conn *c)
 
     ERR_clear_error();
     n = SSL_do_handshake(c->ssl);
-    if (n == 1)
-        return tls_peer_ok(c->tls, c->ssl) ? ERR_OK : ERR_AUTH;
+    if (n == 1) {
+        if (tls_peer_ok(c->tls, c->ssl))
+            return ERR_OK;
+        c->fault = TLS_FAULT_CERT_UNTRUSTED;
+        return ERR_AUTH;
+    }
     if (tls_wait(c, n) == ERR_AGAIN)
         return ERR_AGAIN;
+    c->fault = handshake_fault(c, SSL_get_error(c->ssl, n));
     return SSL_get_verify_result(c->ssl) != X509_V_OK ? ERR_AUTH : ERR_IO;
 }
 
@@ -121,23 +163,23 @@ conn_peer_cert(struct conn *c)
 size_t
 conn_peer_chain_sha256(struct conn *c, uint8_t (*out)[32], size_t max)
 {
-    STACK_OF(X509) *chain = c->ssl == NULL ? NULL : SSL_get0_verified_chain(c->ssl);
-    size_t n = 0;
-
-    for (int i = 0; chain != NULL && i < sk_X509_num(chain) && n < max; i++) {
-        unsigned char *der = NULL;
-        int len = i2d_X509(sk_X509_value(chain, i), &der);
-
-        if (len <= 0)
-            break;
-        hash_sha256(slice_of(der, (size_t)len), out[n++]);
-        OPENSSL_free(der);
-    }
-    return n;
+    return c->ssl == NULL ? 0 : tls_resume_chain(c->ssl, out, max);
 }
 
 const char *
 conn_sni(struct conn *c)
 {
-    return c->ssl == NULL ? NULL : SSL_get_servername(c->ssl, TLSEXT_NAMETYPE_host_name);
+    return c->hello.name;
+}
+
+bool
+conn_is_resumed(const struct conn *c)
+{
+    return c->ssl != NULL && SSL_session_reused(c->ssl) == 1;
+}
+
+enum tls_fault
+conn_tls_fault(const struct conn *c)
+{
+    return c->fault;
 }

@@ -1,10 +1,8 @@
 #include "net/tls_priv.h"
 
-#include "crypto/hash.h"
+#include "base/check.h"
 #include "net/address.h"
 
-#include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,88 +11,24 @@
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:" \
     "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 #define CIPHERS_1_3 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-#define CHAIN_CERTS_MAX 8
-#define CLIENT_CAS_MAX 64
+#define SIGNATURES                                                                  \
+    "ECDSA+SHA256:ed25519:RSA-PSS+SHA256:ECDSA+SHA384:ECDSA+SHA512:RSA-PSS+SHA384:" \
+    "RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:RSA+SHA512"
+#define SECURITY_LEVEL 2 /* 112 bits: RSA from 2,048, no SHA-1 */
 
-static BIO *
-bio_of(struct slice s)
+#define TLS_FAULT_WORD(name, word) [name] = word,
+static const char *const fault_words[TLS_FAULT_COUNT] = {TLS_FAULT_LIST(TLS_FAULT_WORD)};
+#undef TLS_FAULT_WORD
+
+const char *
+tls_fault_text(enum tls_fault f)
 {
-    return s.len > INT32_MAX ? NULL : BIO_new_mem_buf(s.p, (int)s.len);
+    ASSERT(f < TLS_FAULT_COUNT);
+    return fault_words[f];
 }
 
-static enum err
-use_certificate(SSL_CTX *ctx, struct slice cert_pem, struct slice key_pem, const char **why)
-{
-    BIO *bio = bio_of(cert_pem);
-    X509 *leaf = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
-    EVP_PKEY *key = NULL;
-    BIO *key_bio = NULL;
-    X509 *next;
-    enum err e = ERR_BADMSG;
-
-    *why = "the certificate is not PEM";
-    if (leaf == NULL || SSL_CTX_use_certificate(ctx, leaf) != 1)
-        goto out;
-    for (int i = 0; i < CHAIN_CERTS_MAX; i++) {
-        next = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-        if (next == NULL)
-            break;
-        if (SSL_CTX_add0_chain_cert(ctx, next) != 1) {
-            X509_free(next);
-            goto out;
-        }
-    }
-    *why = "the private key is not PEM";
-    key_bio = bio_of(key_pem);
-    key = key_bio == NULL ? NULL : PEM_read_bio_PrivateKey(key_bio, NULL, NULL, NULL);
-    if (key == NULL || SSL_CTX_use_PrivateKey(ctx, key) != 1)
-        goto out;
-    *why = "the private key does not belong to the certificate";
-    if (SSL_CTX_check_private_key(ctx) != 1)
-        goto out;
-    e = ERR_OK;
-out:
-    ERR_clear_error();
-    EVP_PKEY_free(key);
-    X509_free(leaf);
-    BIO_free(key_bio);
-    BIO_free(bio);
-    return e;
-}
-
-/* Trusts the CAs of a PEM text; for servers also names them to clients. */
-static enum err
-use_cas(SSL_CTX *ctx, struct slice pem, bool server, const char **why)
-{
-    BIO *bio = bio_of(pem);
-    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
-    enum err e = ERR_BADMSG;
-    int count = 0;
-
-    *why = "the CA file holds no usable PEM certificate";
-    if (bio == NULL)
-        return ERR_NOMEM;
-    for (; count < CLIENT_CAS_MAX; count++) {
-        X509 *ca = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-        bool ok;
-
-        if (ca == NULL)
-            break;
-        ok = X509_STORE_add_cert(store, ca) == 1 && (!server || SSL_CTX_add_client_CA(ctx, ca));
-        X509_free(ca);
-        if (!ok)
-            goto out;
-    }
-    if (count > 0)
-        e = ERR_OK;
-out:
-    ERR_clear_error();
-    BIO_free(bio);
-    return e;
-}
-
-static SSL_CTX *
-context(const SSL_METHOD *method, bool mesh)
+SSL_CTX *
+tls_context(const SSL_METHOD *method, bool mesh)
 {
     SSL_CTX *ctx = SSL_CTX_new(method);
 
@@ -107,96 +41,44 @@ context(const SSL_METHOD *method, bool mesh)
     /* A record with its head in one system call. */
     SSL_CTX_set_read_ahead(ctx, 1);
     (void)SSL_CTX_set_max_early_data(ctx, 0);
+    SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
+    SSL_CTX_set_verify_depth(ctx, TLS_CHAIN_MAX - 2); /* counts intermediates */
+    /* Sessions are kept in tickets by the clients, or not at all. */
+    (void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     if (SSL_CTX_set_min_proto_version(ctx, mesh ? TLS1_3_VERSION : TLS1_2_VERSION) != 1 ||
         SSL_CTX_set_cipher_list(ctx, CIPHERS_1_2) != 1 ||
         SSL_CTX_set_ciphersuites(ctx, CIPHERS_1_3) != 1 ||
-        SSL_CTX_set1_groups_list(ctx, "X25519:P-256") != 1) {
+        SSL_CTX_set1_groups_list(ctx, "X25519:P-256") != 1 ||
+        SSL_CTX_set1_sigalgs_list(ctx, SIGNATURES) != 1 ||
+        SSL_CTX_set1_client_sigalgs_list(ctx, SIGNATURES) != 1) {
         SSL_CTX_free(ctx);
         return NULL;
     }
     if (mesh) {
-        (void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
         (void)SSL_CTX_set_num_tickets(ctx, 0);
+        (void)SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
     }
     return ctx;
-}
-
-/* ALPN (RFC 7301): http/1.1 only; a client that offers other protocols alone is refused. */
-static int
-select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
-            unsigned in_len, void *arg)
-{
-    static const unsigned char ours[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
-    unsigned char *chosen = NULL;
-
-    (void)ssl;
-    (void)arg;
-    if (SSL_select_next_proto(&chosen, out_len, ours, sizeof(ours), in, in_len) !=
-        OPENSSL_NPN_NEGOTIATED)
-        return SSL_TLSEXT_ERR_ALERT_FATAL;
-    *out = chosen;
-    return SSL_TLSEXT_ERR_OK;
-}
-
-enum err
-tls_server_new(const struct tls_server_opts *opts, struct tls **out, const char **why)
-{
-    struct tls *t = calloc(1, sizeof(*t));
-    int mode = SSL_VERIFY_NONE;
-    enum err e = ERR_NOMEM;
-
-    *why = "out of memory";
-    if (t == NULL)
-        return ERR_NOMEM;
-    atomic_init(&t->references, 1);
-    t->server = true;
-    t->ctx = context(TLS_server_method(), opts->mesh);
-    if (t->ctx == NULL)
-        goto fail;
-    e = use_certificate(t->ctx, opts->cert_pem, opts->key_pem, why);
-    if (e != ERR_OK)
-        goto fail;
-    if (opts->client_auth != TLS_CLIENT_NONE) {
-        e = use_cas(t->ctx, opts->client_ca_pem, true, why);
-        if (e != ERR_OK)
-            goto fail;
-        /* A resumed session has no verified chain, which says whom a certificate speaks for. */
-        (void)SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_OFF);
-        (void)SSL_CTX_set_num_tickets(t->ctx, 0);
-        (void)SSL_CTX_set_options(t->ctx, SSL_OP_NO_TICKET);
-        mode = SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE;
-        if (opts->client_auth == TLS_CLIENT_REQUIRED)
-            mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-    }
-    SSL_CTX_set_verify(t->ctx, mode, NULL);
-    SSL_CTX_set_alpn_select_cb(t->ctx, select_alpn, NULL);
-    (void)SSL_CTX_set_session_id_context(t->ctx, (const unsigned char *)"portolan", 8);
-    *out = t;
-    return ERR_OK;
-
-fail:
-    SSL_CTX_free(t->ctx);
-    free(t);
-    return e;
 }
 
 enum err
 tls_client_new(const struct tls_client_opts *opts, struct tls **out, const char **why)
 {
     struct tls *t = calloc(1, sizeof(*t));
+    int64_t crl_until_s = 0;
     enum err e = ERR_NOMEM;
 
     *why = "out of memory";
     if (t == NULL)
         return ERR_NOMEM;
     atomic_init(&t->references, 1);
-    t->ctx = context(TLS_client_method(), opts->mesh);
+    t->ctx = tls_context(TLS_client_method(), opts->mesh);
     if (t->ctx == NULL)
         goto fail;
     /* An answer that ends with the connection is whole only when the server said so. */
     (void)SSL_CTX_clear_options(t->ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
     if (opts->cert_pem.len > 0) {
-        e = use_certificate(t->ctx, opts->cert_pem, opts->key_pem, why);
+        e = tls_pem_certificate(t->ctx, opts->cert_pem, opts->key_pem, why);
         if (e != ERR_OK)
             goto fail;
     }
@@ -205,7 +87,9 @@ tls_client_new(const struct tls_client_opts *opts, struct tls **out, const char 
     if (opts->ca_pem.len == 0 && opts->spki_sha256 == NULL)
         goto fail;
     if (opts->ca_pem.len > 0) {
-        e = use_cas(t->ctx, opts->ca_pem, false, why);
+        e = tls_pem_cas(t->ctx, opts->ca_pem, false, why);
+        if (e == ERR_OK && opts->crl_pem.len > 0)
+            e = tls_pem_crls(t->ctx, opts->crl_pem, &crl_until_s, why);
         if (e != ERR_OK)
             goto fail;
     }
@@ -242,12 +126,18 @@ tls_unref(struct tls **out)
     *out = NULL;
     if (t == NULL || atomic_fetch_sub_explicit(&t->references, 1, memory_order_acq_rel) != 1)
         return;
-    SSL_CTX_free(t->ctx);
+    if (!t->server)
+        SSL_CTX_free(t->ctx);
+    for (size_t i = 0; i < t->cert_count; i++) {
+        SSL_CTX_free(t->certs[i].ctx);
+        tls_names_free(&t->certs[i].names);
+    }
+    tls_tickets_unref(&t->tickets);
     free(t);
 }
 
 SSL *
-tls_session(struct tls *t, int fd)
+tls_session(struct tls *t, int fd, struct tls_hello *hello)
 {
     SSL *ssl = SSL_new(t->ctx);
     struct address literal;
@@ -256,6 +146,7 @@ tls_session(struct tls *t, int fd)
     if (ssl == NULL || SSL_set_fd(ssl, fd) != 1)
         goto fail;
     if (t->server) {
+        (void)SSL_set_app_data(ssl, hello);
         SSL_set_accept_state(ssl);
         return ssl;
     }

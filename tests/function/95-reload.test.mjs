@@ -75,6 +75,12 @@ const faults = [
   ['a key that is not the certificate\'s', (mesh) => mesh.central.changeConfig((config) => {
     config.listeners.public.key = config.keys.attest;
   })],
+  ['a certificate in the list that is none', (mesh) => mesh.central.changeConfig((config) => {
+    config.listeners.public.certs = [{ cert: config.geoip.path, key: 'public.key' }];
+  })],
+  ['a CRL that is none', (mesh) => mesh.central.changeConfig((config) => {
+    config.listeners.public.client_crl = config.listeners.public.cert;
+  })],
   ['a database that is none', (mesh) => mesh.central.changeConfig((config) => {
     config.geoip.path = config.listeners.public.cert;
   })],

@@ -93,13 +93,14 @@ export class Child {
 }
 
 // Runs a command to its end: {code, stdout, stderr}.
-export function run(command, args, { env = {}, input, cwd } = {}) {
+export function run(command, args, { env = {}, input, cwd, timeoutMs = 120_000 } = {}) {
   return new Promise((resolve) => {
     const child = execFile(command, args, {
-      env: { ...process.env, ...env }, cwd, maxBuffer: 64 * 1024 * 1024, timeout: 120_000,
+      env: { ...process.env, ...env }, cwd, maxBuffer: 64 * 1024 * 1024, timeout: timeoutMs,
     }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : (error.code ?? error.signal), stdout, stderr });
     });
+    child.stdin.on('error', () => {}); // it may end without having read
     child.stdin.end(input);
   });
 }

@@ -200,10 +200,72 @@ test_missing_file(void **state)
     issues_free(&issues);
 }
 
+#define PUBLIC(more)                                                                    \
+    "{" NAMES "," TRUST ",\"listeners\":{\"public\":{\"address\":\"127.0.0.1:0\"," more \
+    "\"names\":[\"gw.example\"]},\"admin\":{\"address\":\"127.0.0.1:0\"}}," REST "}"
+
+static void
+test_certs_stand_beside_cert_and_key_or_alone(void **state)
+{
+    struct loaded l;
+    char want[128];
+
+    (void)state;
+    load(&l, PUBLIC("\"certs\":[{\"cert\":\"1.pem\",\"key\":\"/1.key\"},"
+                    "{\"cert\":\"2.pem\",\"key\":\"/2.key\",\"names\":[\"a.b\",\"*.b\"]}],"));
+    assert_int_equal(l.e, ERR_OK);
+    assert_string_equal(l.config->public_cert, "");
+    assert_int_equal(l.config->cert_count, 2);
+    assert_true(text_format(want, sizeof(want), "%s/1.pem", l.dir));
+    assert_string_equal(l.config->certs[0].cert, want);
+    assert_string_equal(l.config->certs[0].key, "/1.key");
+    assert_int_equal(l.config->certs[0].name_count, 0);
+    assert_int_equal(l.config->certs[1].name_count, 2);
+    assert_string_equal(l.config->certs[1].names[1], "*.b");
+    assert_int_equal(l.config->handshakes_max, 1024);
+    unload(&l);
+    load(&l, PUBLIC("\"cert\":\"c\",\"key\":\"k\",\"certs\":[{\"cert\":\"1\",\"key\":\"2\"}],"));
+    assert_int_equal(l.e, ERR_OK);
+    assert_int_equal(l.config->cert_count, 1);
+    unload(&l);
+}
+
+static void
+test_faults_of_certs(void **state)
+{
+    static const char *const bad[] = {
+        PUBLIC(""),
+        PUBLIC("\"cert\":\"c\","),
+        PUBLIC("\"key\":\"k\",\"certs\":[{\"cert\":\"1\",\"key\":\"2\"}],"),
+        PUBLIC("\"certs\":[],"),
+        PUBLIC("\"certs\":{},"),
+        PUBLIC("\"certs\":[1],"),
+        PUBLIC("\"certs\":[{\"cert\":\"1\"}],"),
+        PUBLIC("\"certs\":[{\"cert\":\"\",\"key\":\"2\"}],"),
+        PUBLIC("\"certs\":[{\"cert\":\"1\",\"key\":2}],"),
+        PUBLIC("\"certs\":[{\"cert\":\"1\",\"key\":\"2\",\"other\":1}],"),
+        PUBLIC("\"certs\":[{\"cert\":\"1\",\"key\":\"2\",\"names\":[]}],"),
+        PUBLIC("\"certs\":[{\"cert\":\"1\",\"key\":\"2\",\"names\":[7]}],"),
+        PUBLIC("\"certs\":[{\"cert\":\"1\",\"key\":\"2\",\"names\":\"a\"}],"),
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+        struct loaded l;
+
+        load(&l, bad[i]);
+        if (l.e != ERR_BADMSG || !issues_any(l.issues))
+            fail_msg("taken: %s", bad[i]);
+        unload(&l);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_certs_stand_beside_cert_and_key_or_alone),
+        cmocka_unit_test(test_faults_of_certs),
         cmocka_unit_test(test_smallest_file_and_defaults),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_faults_name_their_place),
