@@ -136,6 +136,22 @@ wake_worker(void *context, unsigned worker)
     worker_wake(&s->workers[worker]);
 }
 
+/* On the ledger's own thread: the process before this one is gone. */
+static void
+run_over(void *context, const struct ledger_run_over *over)
+{
+    struct shared *s = context;
+
+    if (over->result != ERR_OK)
+        log_event(LOG_ERROR, "ledger.run_open", "run=%s reason=\"%s\" detail=\"%s\"", over->run,
+                  err_text(over->result), over->why);
+    else
+        log_event(over->died ? LOG_WARN : LOG_INFO, "ledger.run_over",
+                  "run=%s died=%d lost=%" PRIu64, over->run, over->died ? 1 : 0, over->lost);
+    if (over->alone && subject_store_share(s->subjects, false) != ERR_OK)
+        log_event(LOG_ERROR, "subjects.failed", "detail=\"they stay shared\"");
+}
+
 static enum err
 open_at(const char *text, const char *what, int *fd)
 {
@@ -175,6 +191,7 @@ open_evidence(struct node *n)
         .now_ms = clock_wall_ms(),
         .wake = wake_worker,
         .wake_context = s,
+        .run_over = run_over,
     };
     enum err e = file_mkdirs(c->subjects_dir, 0700);
 
@@ -191,6 +208,8 @@ open_evidence(struct node *n)
     e = file_mkdirs(c->ledger_dir, 0700);
     if (e == ERR_OK)
         e = ledger_open(&opts, &s->ledger, why, sizeof(why));
+    if (e == ERR_OK && ledger_alone(s->ledger))
+        e = subject_store_share(s->subjects, false);
     if (e == ERR_OK)
         e = control_snapshot(s->ledger, s->current, clock_wall_ms());
     if (e != ERR_OK)
