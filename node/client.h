@@ -48,7 +48,7 @@ struct client {
 
 /* Takes fd. Overload closes it at once. */
 void client_accept(struct worker *w, int fd, bool mesh);
-/* Closes idle connections; busy ones end after their answer. */
+/* Closes idle connections (after shared->drain_grace_ms); busy ones end after their answer. */
 void client_drain_all(struct worker *w);
 /* Closes everything. */
 void client_close_all(struct worker *w);

@@ -67,6 +67,7 @@ struct metrics {
      * once a second into a control record. */
     _Atomic uint64_t unrecorded[REFUSAL_COUNT];
     _Atomic int64_t clients_open;
+    _Atomic int64_t client_sockets; /* those that only send their rest or linger counted */
     _Atomic int64_t requests_open;
     _Atomic int64_t body_bytes;
 };

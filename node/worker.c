@@ -119,6 +119,15 @@ take_snapshots(struct worker *w)
 }
 
 static void
+hold(struct worker *w, bool held)
+{
+    w->held = held;
+    listener_pause(w->public_listener, held);
+    if (w->mesh_listener != NULL)
+        listener_pause(w->mesh_listener, held);
+}
+
+static void
 on_wake(void *context)
 {
     struct worker *w = context;
@@ -127,10 +136,13 @@ on_wake(void *context)
     ledger_collect(s->ledger, w->index);
     take_snapshots(w);
     take_grants(w);
+    if (w->held && !atomic_load(&s->held))
+        hold(w, false);
     if (atomic_load(&s->draining) && w->accepting) {
         w->accepting = false;
         listener_free(&w->public_listener);
         listener_free(&w->mesh_listener);
+        (void)atomic_fetch_add(&s->closed_count, 1);
         client_drain_all(w);
     }
     if (atomic_load(&s->stopping) && !w->told_stop) {
@@ -184,6 +196,8 @@ make(struct worker *w)
         e = listener_new(w->loop, w->shared->public_fd, on_public, w, &w->public_listener);
     if (e == ERR_OK && w->shared->mesh_fd >= 0)
         e = listener_new(w->loop, w->shared->mesh_fd, on_mesh, w, &w->mesh_listener);
+    if (e == ERR_OK && atomic_load(&w->shared->held))
+        hold(w, true);
     return e;
 }
 

@@ -24,8 +24,7 @@
  * sync is the flush's, before any record that uses the key, whoever made it. */
 
 #define PENDING_MAX ((size_t)1 << 16) /* rows between two flushes */
-#define LOCK_TRIES 500                /* a millisecond apart: the other process may be stopped */
-#define LOCK_PAUSE_NS 1000000L
+#define LOCK_TRIES 500                /* milliseconds */
 
 struct subject_store {
     pthread_mutex_t lock;   /* table, tenants, pending */
@@ -198,16 +197,7 @@ load_rows(struct subject_store *s, uint64_t size, const char **why)
 static enum err
 lock_files(struct subject_store *s)
 {
-    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
-
-    for (int i = 0; i < LOCK_TRIES; i++) {
-        if (flock(s->rows_fd, LOCK_EX | LOCK_NB) == 0)
-            return ERR_OK;
-        if (errno != EWOULDBLOCK && errno != EINTR)
-            return ERR_IO;
-        (void)nanosleep(&pause, NULL);
-    }
-    return ERR_TIMEOUT;
+    return file_lock(s->rows_fd, LOCK_TRIES);
 }
 
 static void
