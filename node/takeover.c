@@ -67,11 +67,14 @@ takeover_terms_agree(const struct takeover_terms *running, const struct takeover
 static enum err
 refused(const struct takeover_message *m, char why[TAKEOVER_WORDS_MAX])
 {
-    struct text t;
+    size_t n = m->len < TAKEOVER_WORDS_MAX - 1 ? m->len : TAKEOVER_WORDS_MAX - 1;
 
-    text_init(&t, why, TAKEOVER_WORDS_MAX - 1);
-    text_add_escaped(&t, slice_of(m->payload, m->len), TAKEOVER_WORDS_MAX / 4 * 3);
-    why[t.used] = '\0';
+    /* For one log line, in quotes. */
+    for (size_t i = 0; i < n; i++)
+        why[i] = m->payload[i] >= ' ' && m->payload[i] < 0x7f && m->payload[i] != '"'
+                     ? (char)m->payload[i]
+                     : '?';
+    why[n] = '\0';
     return ERR_FORBIDDEN;
 }
 
@@ -132,6 +135,8 @@ takeover_begin(struct takeover_taker *t, const char *state_dir, const struct tak
     if (e == ERR_OK) {
         takeover_hello_encode(terms, m);
         e = takeover_send(t->fd, m);
+        if (e == ERR_CLOSED)
+            e = ERR_OK; /* it may have said why */
     }
     if (e == ERR_OK)
         e = get_sockets(t, m, why);

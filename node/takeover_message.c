@@ -14,6 +14,8 @@
 
 /* The messages of a takeover, their bytes, and the socket that they go over. */
 
+#define RECEIVE_TRIES 4
+
 static const uint8_t magic[8] = {'P', 'T', 'L', 'N', 'T', 'K', 'O', 'V'};
 
 _Static_assert(TAKEOVER_TERM_COUNT *(CONFIG_PATH_MAX + 2) <= TAKEOVER_PAYLOAD_MAX,
@@ -215,13 +217,17 @@ takeover_receive(int fd, struct takeover_message *out)
                          .msg_control = control,
                          .msg_controllen = sizeof(control)};
     enum err e = ERR_BADMSG;
-    ssize_t n;
+    ssize_t n = -1;
 
     out->fd_count = 0;
-    do {
+    /* A reset is told once, and before what the other side said last: it closed without having
+     * read all of ours. */
+    for (int i = 0; i < RECEIVE_TRIES; i++) {
         n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0 && errno == EAGAIN)
+        if (n >= 0 || (errno != EINTR && errno != ECONNRESET))
+            break;
+    }
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return ERR_AGAIN;
     if (n < 0)
         return errno == ECONNRESET ? ERR_CLOSED : ERR_IO;
