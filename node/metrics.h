@@ -16,6 +16,8 @@
     X(attempts, "portolan_attempts_total", "Attempts of requests on backends and peers.")        \
     X(attempts_failed, "portolan_attempts_failed_total", "Attempts that got no usable answer.")  \
     X(aborted, "portolan_requests_aborted_total", "Requests whose client left first.")           \
+    X(revoked, "portolan_requests_revoked_total",                                                \
+      "Requests cut because a reload forbade their place (on_revoke).")                          \
     X(headers_dropped, "portolan_forged_headers_dropped_total",                                  \
       "Residency-* fields from clients and backends that were dropped.")                         \
     X(overloaded, "portolan_connections_refused_total", "Connections refused for overload.")     \

@@ -500,6 +500,30 @@ relay_event(struct txn *t, unsigned events)
 }
 
 void
+relay_revoke(struct txn *t)
+{
+    struct client *c = t->client;
+    static const char event[] =
+        "data: {\"error\":{\"message\":\"the charter now forbids the place that answered\","
+        "\"type\":\"permission_error\",\"param\":null,\"code\":\"residency_denied\"}}\n\n";
+
+    attest_outcome(t, "revoked", t->status);
+    if (!t->committed) {
+        journey_refuse(t, REFUSAL_RESIDENCY_DENIED, "no_legal_place",
+                       "the charter now forbids the place that was to answer", NULL);
+        return;
+    }
+    if (c != NULL && t->is_stream && t->line_run >= 2)
+        (void)client_answer_body(c, SLICE_LIT(event));
+    t->client = NULL;
+    if (c != NULL)
+        c->txn = NULL;
+    journey_finish(t, RECORD_DENIED);
+    if (c != NULL)
+        client_answer_cut(c);
+}
+
+void
 relay_finish(struct txn *t, struct relay_facts *out)
 {
     *out = (struct relay_facts){

@@ -10,6 +10,10 @@ void relay_send(struct txn *t);
 /* Something happened on the upstream connection in SEND or RELAY. */
 void relay_event(struct txn *t, unsigned events);
 
+/* Its A1 is durable, and the charter now forbids the place: the request ends, refused where
+ * nothing was forwarded yet, else with an error event at an event boundary and no end. */
+void relay_revoke(struct txn *t);
+
 /* What the answer showed, for the A2. Slices point into t. */
 struct relay_facts {
     uint64_t answer_bytes;

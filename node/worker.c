@@ -5,6 +5,7 @@
 #include "node/client.h"
 #include "node/dispatch.h"
 #include "node/journey.h"
+#include "node/revoke.h"
 #include "node/upstream.h"
 
 #include <stdlib.h>
@@ -112,8 +113,10 @@ take_snapshots(struct worker *w)
     w->snapshot = snapshot_ref(s->current);
     w->view = health_view_ref(s->view);
     (void)pthread_mutex_unlock(&s->lock);
-    if (old->generation != w->snapshot->generation)
+    if (old->generation != w->snapshot->generation) {
         identity_cache_clear(w->identities);
+        revoke_all(w);
+    }
     snapshot_unref(&old);
     health_view_unref(&old_view);
 }
