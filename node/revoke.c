@@ -31,8 +31,8 @@ revoke_all(struct worker *w)
         struct txn *t = c->txn;
 
         next = c->next;
-        if (t == NULL || !has_place(t) || t->current->charter == w->snapshot->charter ||
-            !cuts(t) || dispatch_is_lawful(t))
+        if (t == NULL || !has_place(t) || t->current->charter == w->snapshot->charter || !cuts(t) ||
+            dispatch_is_lawful(t))
             continue;
         metrics_add(&w->shared->metrics.revoked);
         if (t->recording)
