@@ -81,13 +81,14 @@ take_over(struct process *p, const struct process *from)
 static void
 begin(struct process *p)
 {
+    struct random_stock stock = {0};
     struct record_a1 a1;
     struct text text;
 
     p->entry = calloc(1, sizeof(*p->entry));
     assert_non_null(p->entry);
     assert_int_equal(ledger_reserve(p->l), ERR_OK);
-    random_uuid7(FIXTURE_NOW_MS, p->txn);
+    random_uuid7(&stock, FIXTURE_NOW_MS, p->txn);
     a1 = fixture_a1(p->txn, p->shard.id);
     text_init(&text, p->entry->bytes, RECORD_A1_MAX);
     assert_int_equal(record_a1_write(p->f->signer, &a1, &text), ERR_OK);
