@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define ADVERT_INTERVAL_MS 1000
+#define SILENT_LOOK_MS 50 /* the first record after a takeover must leave no gap */
 #define POOL_KEPT_MAX (1u << 20)
 #define BOOT_BYTES 16
 
@@ -54,6 +55,10 @@ on_write(void *context)
     ASSERT(m->magic == MESH_MAGIC);
     if (m->dead)
         return;
+    if (m->opts.silent != NULL && m->opts.silent(m->opts.context)) {
+        timer_set(m->write_timer, SILENT_LOOK_MS);
+        return;
+    }
     timer_set(m->write_timer, mesh_jittered(ADVERT_INTERVAL_MS));
     m->own->seq++;
     m->own->t_ms = clock_wall_ms();

@@ -41,6 +41,8 @@ struct mesh_opts {
     const struct key *advert_key;
     struct store *store; /* borrowed; its reads come here from mesh_start to mesh_stop */
     bool (*draining)(void *context);
+    /* While it says so nothing is written: another process of this node does. May be NULL. */
+    bool (*silent)(void *context);
     void (*load)(void *context, uint32_t backend, struct mesh_load *out);
     /* Takes the reference: hands it to the workers. Called on the mesh loop's thread. */
     void (*publish)(void *context, struct health_view *view);

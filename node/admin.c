@@ -58,34 +58,57 @@ answer_health(struct admin *a, struct text *body, int *status)
     *status = 200;
 }
 
-/* Ready: evidence can be written, the charter is in force, nothing is draining, and at
- * least one backend or peer is known to be up. */
+static size_t
+count_up(const struct snapshot *now, const struct health_view *view)
+{
+    size_t up = 0;
+
+    for (size_t i = 0; i < view->charter->backend_count; i++)
+        up += view->backends[i].state == HEALTH_UP &&
+              view->charter->backends[i].region == now->own_region;
+    for (size_t i = 0; i < view->charter->node_count; i++)
+        up += view->nodes[i].alive;
+    return up;
+}
+
+const char *
+admin_why_not_ready(struct shared *s)
+{
+    struct snapshot *now;
+    struct health_view *view;
+    const char *why = NULL;
+
+    (void)pthread_mutex_lock(&s->lock);
+    now = snapshot_ref(s->current);
+    view = health_view_ref(s->view);
+    (void)pthread_mutex_unlock(&s->lock);
+    if (!ledger_healthy(s->ledger))
+        why = "the ledger can't be written";
+    else if (atomic_load(&s->announced))
+        why = "draining";
+    else if (now->charter->valid_until_ms <= clock_wall_ms())
+        why = "the charter has expired";
+    else if (count_up(now, view) == 0)
+        why = "no backend and no peer is up";
+    snapshot_unref(&now);
+    health_view_unref(&view);
+    return why;
+}
+
 static void
 answer_ready(struct admin *a, struct text *body, int *status)
 {
     struct shared *s = a->opts.shared;
     struct snapshot *now;
     struct health_view *view;
-    const char *why = NULL;
-    size_t up = 0;
+    const char *why = admin_why_not_ready(s);
+    size_t up;
 
     (void)pthread_mutex_lock(&s->lock);
     now = snapshot_ref(s->current);
     view = health_view_ref(s->view);
     (void)pthread_mutex_unlock(&s->lock);
-    for (size_t i = 0; i < view->charter->backend_count; i++)
-        up += view->backends[i].state == HEALTH_UP &&
-              view->charter->backends[i].region == now->own_region;
-    for (size_t i = 0; i < view->charter->node_count; i++)
-        up += view->nodes[i].alive;
-    if (!ledger_healthy(s->ledger))
-        why = "the ledger can't be written";
-    else if (atomic_load(&s->draining))
-        why = "draining";
-    else if (now->charter->valid_until_ms <= clock_wall_ms())
-        why = "the charter has expired";
-    else if (up == 0)
-        why = "no backend and no peer is up";
+    up = count_up(now, view);
     *status = why == NULL ? 200 : 503;
     text_add_str(body, "{\"ready\":");
     text_add_str(body, why == NULL ? "true" : "false,\"reason\":");
@@ -293,8 +316,18 @@ admin_start(const struct admin_opts *opts, struct admin **out)
         free(a);
         return e;
     }
+    listener_pause(a->listener, opts->held);
     *out = a;
     return ERR_OK;
+}
+
+void
+admin_accept(struct admin *a, bool accept)
+{
+    if (accept)
+        listener_pause(a->listener, false);
+    else
+        listener_free(&a->listener);
 }
 
 void

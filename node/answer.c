@@ -152,6 +152,7 @@ answer_tell_failure(struct txn *t, enum refusal why)
         [REFUSAL_UPSTREAM_FAILED] = "the backend's answer ended early",
         [REFUSAL_UPSTREAM_TIMEOUT] = "the backend stopped in the middle of its answer",
         [REFUSAL_OVERLOADED] = "this node is shutting down",
+        [REFUSAL_RESIDENCY_DENIED] = "the charter now forbids the place that answered",
     };
     const struct refusal_row *row = refusal_row(why);
     bool is_sse = t->seen.format == STREAM_SSE;

@@ -301,6 +301,8 @@ on_recorded(struct ledger_entry *entry)
     if (t->client == NULL) {
         attest_outcome(t, "client_abort", 0);
         journey_finish(t, RECORD_CLIENT_ABORT);
+    } else if (t->revoked) {
+        relay_revoke(t);
     } else if (t->upstream_lost) {
         dispatch_failed(t, "eof", 0, BREAKER_ABORT, 0);
     } else if (!dispatch_superseded(t)) {

@@ -12,6 +12,7 @@
 #define CLIENT_IN_MAX (H1_HEAD_MAX + 32768)
 #define CLIENT_OUT_MAX (CLIENT_HIGH_WATER + (4u << 20)) /* a 1 MiB event passes whole */
 #define CLIENT_LINGER_MS 2000
+#define CLIENT_FRESH_MS 2000       /* for the first request, once the node drains */
 #define CLIENT_BODY_GRACE_MS 10000 /* before the slowest body must have brought 1 KiB/s */
 #define CLIENT_BODY_RATE 1024      /* bytes a second */
 #define CLIENT_DRAIN_RATE 8        /* bytes a millisecond, when the connection closes */
@@ -99,7 +100,8 @@ client_accept(struct worker *w, int fd, bool mesh)
                              .tls = mesh ? w->snapshot->mesh_tls : w->snapshot->public_tls,
                              .fn = on_conn,
                              .in_max = CLIENT_IN_MAX,
-                             .out_max = CLIENT_OUT_MAX};
+                             .out_max = CLIENT_OUT_MAX,
+                             .sockets = &shared->metrics.client_sockets};
     int64_t open =
         atomic_fetch_add_explicit(&shared->metrics.clients_open, 1, memory_order_relaxed);
 
@@ -397,7 +399,7 @@ client_answer_head(struct client *c, int status, struct slice fields, int64_t le
         return false;
     /* An answer before the body was read: what follows is never interpreted. */
     if (c->state == CLIENT_BODY || c->state == CLIENT_HEAD ||
-        atomic_load_explicit(&c->worker->shared->draining, memory_order_relaxed) ||
+        atomic_load_explicit(&c->worker->shared->announced, memory_order_relaxed) ||
         (config->requests_per_connection > 0 &&
          c->requests >= (uint64_t)config->requests_per_connection) ||
         overload_stage(c->worker->shared->overload) >= PRESSURE_SHED || (length < 0 && c->is_1_0))
@@ -556,6 +558,21 @@ client_shed(struct worker *w)
         }
 }
 
+/* A request may be on its way on a connection that looks idle: closing it cuts that one. So
+ * it gets a while in which the next answer ends it; where the drain was announced, it had it. */
+static void
+drain_idle(struct client *c)
+{
+    uint64_t wait = (uint64_t)atomic_load(&c->worker->shared->drain_grace_ms);
+
+    if (c->requests == 0 && wait < CLIENT_FRESH_MS)
+        wait = CLIENT_FRESH_MS; /* it came a moment ago */
+    if (wait == 0)
+        client_gone(c, CLIENT_LINGER_MS);
+    else
+        conn_deadline(c->conn, wait);
+}
+
 void
 client_drain_all(struct worker *w)
 {
@@ -563,7 +580,7 @@ client_drain_all(struct worker *w)
         next = c->next;
         c->keep_alive = false;
         if (c->state == CLIENT_HEAD && buf_used(conn_in(c->conn)) == 0)
-            client_gone(c, CLIENT_LINGER_MS);
+            drain_idle(c);
     }
 }
 

@@ -55,7 +55,7 @@ struct client {
 void client_accept(struct worker *w, int fd, bool mesh);
 /* Under pressure: closes connections that have waited without a request, a few at a time. */
 void client_shed(struct worker *w);
-/* Closes idle connections; busy ones end after their answer. */
+/* Closes idle connections (after shared->drain_grace_ms); busy ones end after their answer. */
 void client_drain_all(struct worker *w);
 /* Closes everything. */
 void client_close_all(struct worker *w);

@@ -105,7 +105,7 @@ struct config {
     int64_t body_budget_mib;
     int64_t connections_max;
     int64_t connections_per_address;
-    int64_t memory_mib; /* never 0 once loaded */
+    int64_t memory_mib;     /* never 0 once loaded */
     int64_t handshakes_max; /* under way, a listener */
     int64_t token_cache_count;
     int64_t head_timeout_ms;

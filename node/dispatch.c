@@ -113,6 +113,49 @@ decide_now(struct txn *t)
     narrow_decision(now, &t->decision, then, &pinned);
 }
 
+/* The place that answers: under the charter of its dispatch, and under that of now. */
+static bool
+place_is_legal(const struct txn *t, const struct decision *decision)
+{
+    const struct charter *was = t->current->charter;
+    const struct charter *now = t->worker->snapshot->charter;
+    uint32_t place;
+
+    if (!t->choice.is_node) {
+        const struct charter_backend *b = &was->backends[t->choice.backend];
+
+        place = charter_find_backend(now, slice_str(b->name));
+        return place != CHARTER_NONE && bits_has(&decision->legal, place) &&
+               narrow_same_backend(was, b, now, &now->backends[place]);
+    }
+    place = charter_find_node(now, slice_str(was->nodes[t->choice.node].name));
+    if (place == CHARTER_NONE || !decision->cross_region_ok)
+        return false;
+    for (uint32_t i = bits_next(&decision->legal, 0); i < now->backend_count;
+         i = bits_next(&decision->legal, i + 1))
+        if (now->backends[i].region == now->nodes[place].region)
+            return true;
+    return false;
+}
+
+bool
+dispatch_is_lawful(struct txn *t)
+{
+    struct snapshot *s = t->worker->snapshot;
+    const struct charter *then = t->pinned->charter;
+    const char *name = then->tenants[t->identity.tenant].name;
+    uint32_t tenant = charter_find_tenant(s->charter, slice_str(name));
+    struct decision decision;
+    struct decision pinned;
+
+    if (tenant == CHARTER_NONE)
+        return false;
+    decide_under(t, s, tenant, &decision);
+    decide_under(t, t->pinned, t->identity.tenant, &pinned);
+    narrow_decision(s->charter, &decision, then, &pinned);
+    return decision.reason == DECIDE_PERMITTED && place_is_legal(t, &decision);
+}
+
 /* ---- choose ------------------------------------------------------------------------ */
 
 static void

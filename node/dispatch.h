@@ -17,6 +17,9 @@ void dispatch_granted(struct txn *t);
 /* An attempt failed before anything of its answer was forwarded: next target or 502/503. */
 void dispatch_failed(struct txn *t, const char *outcome, int status, enum breaker_outcome health,
                      uint32_t retry_after_s);
+/* Whether the place of the attempt under way may still have it, under the charter in force now
+ * (as the worker sees it) and that which the request came under. */
+bool dispatch_is_lawful(struct txn *t);
 /* Gives slot, breaker trial and connection of the attempt back. */
 void dispatch_release(struct txn *t, enum breaker_outcome outcome, uint32_t retry_after_s);
 

@@ -26,6 +26,8 @@
     X(aborted, "portolan_requests_aborted_total", "Requests whose client left first.")           \
     X(stalled, "portolan_streams_stalled_total", "Streams that fell silent for too long.")       \
     X(truncated, "portolan_answers_truncated_total", "Answers that ended before their end.")     \
+    X(revoked, "portolan_requests_revoked_total",                                                \
+      "Requests cut because a reload forbade their place (on_revoke).")                          \
     X(headers_dropped, "portolan_forged_headers_dropped_total",                                  \
       "Residency-* fields from clients and backends that were dropped.")                         \
     X(reloads, "portolan_reloads_total", "Reloads that took effect.")                            \
@@ -81,6 +83,7 @@ struct metrics {
     _Atomic uint64_t handshakes_failed[TLS_FAULT_COUNT];
     _Atomic int64_t handshakes_open[2]; /* public, mesh */
     _Atomic int64_t clients_open;
+    _Atomic int64_t client_sockets; /* those that only send their rest or linger counted */
     _Atomic int64_t requests_open;
     _Atomic int64_t body_bytes;
 };

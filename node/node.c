@@ -4,11 +4,10 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "node/admin.h"
 #include "node/command.h"
 #include "node/control.h"
-#include "node/reload.h"
-#include "node/weather.h"
+#include "node/inherit.h"
+#include "node/node_priv.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -19,39 +18,30 @@
 
 #define NODE_SOFTWARE "portolan/0.1.0"
 #define NODE_TICK_MS 1000
-#define NODE_DRAIN_TICK_MS 20
-#define NODE_SECOND_TERM_MS 10000
 #define NODE_KEPT_BYTES (4u << 20)
 #define NODE_WORKERS_MAX 256
 
-enum stop_state { STOP_NO, STOP_ANNOUNCED, STOP_DRAINING };
+void
+node_reload(struct node *n)
+{
+    int idle = BUSY_NO;
 
-struct node {
-    const char *config_path;
-    struct shared shared;
-    struct loop *loop;
-    struct buf_pool *pool;
-    struct weather *weather;
-    struct admin *admin;
-    struct timer *tick;
-    struct timer *drain_tick;
-    struct overload_share load; /* what the main thread last told overload */
-    int admin_fd;
-    int64_t counted_ms;
-    enum stop_state stop;
-    struct mono stop_since;
-    uint64_t stop_within_ms;
-    _Atomic bool draining; /* announced: adverts and readiness say so */
-    struct reload reload;
-};
+    if (n->stop != STOP_NO)
+        return;
+    if (!atomic_compare_exchange_strong(&n->busy, &idle, BUSY_RELOAD) && idle == BUSY_TAKEOVER) {
+        n->reload_waits = true;
+        log_event(LOG_INFO, "reload.waits", "reason=\"another process is taking over\"");
+        return;
+    }
+    reload_start(&n->reload);
+    if (!n->reload.running)
+        atomic_store(&n->busy, BUSY_NO);
+}
 
 static void
 on_hup(void *context)
 {
-    struct node *n = context;
-
-    if (n->stop == STOP_NO)
-        reload_start(&n->reload);
+    node_reload(context);
 }
 
 static void
@@ -60,60 +50,9 @@ on_wake(void *context)
     struct node *n = context;
 
     reload_finish(&n->reload, n->stop == STOP_NO);
-}
-
-/* ---- stop --------------------------------------------------------------------------- */
-
-static void
-begin_drain(struct node *n)
-{
-    n->stop = STOP_DRAINING;
-    atomic_store(&n->shared.draining, true);
-    for (unsigned i = 0; i < n->shared.worker_count; i++)
-        worker_wake(&n->shared.workers[i]);
-    log_event(LOG_INFO, "node.draining", "requests=%" PRId64,
-              atomic_load(&n->shared.metrics.requests_open));
-}
-
-/* SIGTERM: announce, accept for a while more, then finish what is under way. */
-static void
-on_drain_tick(void *context)
-{
-    struct node *n = context;
-    const struct config *c = n->shared.current->config;
-    uint64_t ms = mono_ms_since(loop_now(n->loop), n->stop_since);
-
-    if (n->stop == STOP_ANNOUNCED && ms >= (uint64_t)c->drain_wait_ms)
-        begin_drain(n);
-    if (n->stop == STOP_DRAINING &&
-        (atomic_load(&n->shared.metrics.requests_open) == 0 || ms >= n->stop_within_ms)) {
-        loop_stop(n->loop);
-        return;
-    }
-    timer_set(n->drain_tick, NODE_DRAIN_TICK_MS);
-}
-
-static void
-on_term(void *context)
-{
-    struct node *n = context;
-    const struct config *c = n->shared.current->config;
-
-    if (n->stop != STOP_NO) {
-        uint64_t within = mono_ms_since(loop_now(n->loop), n->stop_since) + NODE_SECOND_TERM_MS;
-
-        /* Another one may only shorten it. */
-        if (within < n->stop_within_ms)
-            n->stop_within_ms = within;
-        if (n->stop == STOP_ANNOUNCED)
-            begin_drain(n);
-        return;
-    }
-    n->stop = STOP_ANNOUNCED;
-    n->stop_since = loop_now(n->loop);
-    n->stop_within_ms = (uint64_t)(c->drain_wait_ms + c->drain_timeout_ms);
-    atomic_store(&n->draining, true);
-    on_drain_tick(n);
+    if (!n->reload.running && atomic_load(&n->busy) == BUSY_RELOAD)
+        atomic_store(&n->busy, BUSY_NO);
+    node_give_look(n);
 }
 
 static void
@@ -151,14 +90,33 @@ wake_worker(void *context, unsigned worker)
     worker_wake(&s->workers[worker]);
 }
 
+/* On the ledger's own thread: the process before this one is gone. */
+static void
+run_over(void *context, const struct ledger_run_over *over)
+{
+    struct shared *s = context;
+
+    if (over->result != ERR_OK)
+        log_event(LOG_ERROR, "ledger.run_open", "run=%s reason=\"%s\" detail=\"%s\"", over->run,
+                  err_text(over->result), over->why);
+    else
+        log_event(over->died ? LOG_WARN : LOG_INFO, "ledger.run_over",
+                  "run=%s died=%d lost=%" PRIu64, over->run, over->died ? 1 : 0, over->lost);
+    if (over->alone && subject_store_share(s->subjects, false) != ERR_OK)
+        log_event(LOG_ERROR, "subjects.failed", "detail=\"they stay shared\"");
+}
+
 static enum err
 open_at(const char *text, const char *what, int *fd)
 {
     char host[254];
     uint16_t port = 0;
     struct address at;
-    enum err e = address_split(slice_str(text), host, &port);
+    enum err e;
 
+    if (*fd >= 0)
+        return ERR_OK; /* the service manager opened it */
+    e = address_split(slice_str(text), host, &port);
     if (e == ERR_OK)
         e = address_resolve(host, port, &at);
     if (e == ERR_OK)
@@ -190,6 +148,9 @@ open_evidence(struct node *n)
         .now_ms = clock_wall_ms(),
         .wake = wake_worker,
         .wake_context = s,
+        .run_over = run_over,
+        .has_lock = n->taker.fds[TAKEOVER_LOCK] >= 0,
+        .lock_fd = n->taker.fds[TAKEOVER_LOCK],
     };
     enum err e = file_mkdirs(c->subjects_dir, 0700);
 
@@ -205,9 +166,16 @@ open_evidence(struct node *n)
     opts.subjects = s->subjects;
     e = file_mkdirs(c->ledger_dir, 0700);
     if (e == ERR_OK)
+        n->taker.fds[TAKEOVER_LOCK] = -1; /* the ledger's */
+    if (e == ERR_OK)
         e = ledger_open(&opts, &s->ledger, why, sizeof(why));
+    if (e == ERR_OK && ledger_alone(s->ledger))
+        e = subject_store_share(s->subjects, false);
     if (e == ERR_OK)
         e = control_snapshot(s->ledger, s->current, clock_wall_ms());
+    /* Only who holds the ledger may say which charter was seen. */
+    if (e == ERR_OK)
+        e = snapshot_seen_keep(s->current);
     if (e != ERR_OK)
         log_event(LOG_ERROR, "ledger.failed", "dir=%s reason=\"%s\" detail=\"%s\"", c->ledger_dir,
                   err_text(e), why);
@@ -218,8 +186,13 @@ static enum err
 open_listeners(struct node *n)
 {
     const struct config *c = n->shared.current->config;
-    enum err e = open_at(c->public_address, "public", &n->shared.public_fd);
+    enum err e;
 
+    if (n->takes_over)
+        return node_take_sockets(n);
+    e = inherit_sockets(&n->shared.public_fd, &n->shared.mesh_fd, &n->admin_fd);
+    if (e == ERR_OK)
+        e = open_at(c->public_address, "public", &n->shared.public_fd);
     if (e == ERR_OK && c->mesh_address[0] != '\0')
         e = open_at(c->mesh_address, "mesh", &n->shared.mesh_fd);
     if (e == ERR_OK)
@@ -257,28 +230,30 @@ start_services(struct node *n)
                                .pool = n->pool,
                                .shared = &n->shared,
                                .fd = n->admin_fd,
+                               .held = n->takes_over,
                                .more_metrics = more_metrics,
                                .context = n};
-    enum err e = weather_start(n->loop, &n->shared, n->shared.current, &n->draining, &n->weather);
+    enum err e =
+        weather_start(n->loop, &n->shared, n->shared.current, &n->shared.announced, &n->weather);
 
     if (e == ERR_OK)
         e = admin_start(&admin, &n->admin);
     if (e == ERR_OK)
-        e = loop_on_signal(n->loop, SIGTERM, on_term, n);
+        e = loop_on_signal(n->loop, SIGTERM, node_on_term, n);
     if (e == ERR_OK)
-        e = loop_on_signal(n->loop, SIGINT, on_term, n);
+        e = loop_on_signal(n->loop, SIGINT, node_on_term, n);
     if (e == ERR_OK)
         e = loop_on_signal(n->loop, SIGHUP, on_hup, n);
     if (e == ERR_OK)
         e = timer_new(n->loop, on_tick, n, &n->tick);
     if (e == ERR_OK)
-        e = timer_new(n->loop, on_drain_tick, n, &n->drain_tick);
+        e = timer_new(n->loop, node_on_drain_tick, n, &n->drain_tick);
     if (e != ERR_OK)
         return e;
     n->reload = (struct reload){.config_path = n->config_path,
                                 .loop = n->loop,
                                 .shared = &n->shared,
-                                .draining = &n->draining,
+                                .draining = &n->shared.announced,
                                 .weather = &n->weather};
     loop_on_wake(n->loop, on_wake, n);
     loop_on_turn_end(n->loop, on_turn_end, n);
@@ -290,7 +265,7 @@ start_services(struct node *n)
     }
     n->counted_ms = clock_wall_ms();
     timer_set(n->tick, NODE_TICK_MS);
-    return ERR_OK;
+    return n->takes_over ? node_take_start(n) : node_give_start(n);
 }
 
 static enum err
@@ -307,8 +282,6 @@ load_first(struct node *n)
         e = ERR_CONFLICT;
     issues_print(issues, stderr);
     issues_free(&issues);
-    if (e == ERR_OK)
-        e = snapshot_seen_keep(s->current);
     if (e == ERR_OK)
         e = admission_new(&s->admission);
     if (e == ERR_OK)
@@ -371,6 +344,7 @@ stop_all(struct node *n)
 {
     struct shared *s = &n->shared;
 
+    takeover_giver_stop(&n->giver);
     atomic_store(&s->draining, true);
     atomic_store(&s->stopping, true);
     /* Without a loop it was never started. */
@@ -392,10 +366,13 @@ free_all(struct node *n)
 {
     struct shared *s = &n->shared;
 
+    takeover_giver_stop(&n->giver);
+    takeover_end(&n->taker);
     admin_stop(&n->admin);
     weather_stop(&n->weather);
     timer_free(&n->tick);
     timer_free(&n->drain_tick);
+    timer_free(&n->take_tick);
     for (unsigned i = 0; i < s->worker_count && s->workers != NULL; i++)
         if (s->workers[i].loop != NULL)
             worker_free(&s->workers[i]);
@@ -403,10 +380,7 @@ free_all(struct node *n)
     subject_store_close(&s->subjects);
     loop_free(&n->loop);
     buf_pool_free(&n->pool);
-    if (s->public_fd >= 0)
-        (void)close(s->public_fd);
-    if (s->mesh_fd >= 0)
-        (void)close(s->mesh_fd);
+    node_close_sockets(n);
     if (n->admin_fd >= 0)
         (void)close(n->admin_fd);
     health_view_unref(&s->view);
@@ -418,7 +392,7 @@ free_all(struct node *n)
 }
 
 int
-node_run(const char *config_path)
+node_run(const char *config_path, bool take_over)
 {
     struct node *n = calloc(1, sizeof(*n));
     enum err e;
@@ -427,6 +401,10 @@ node_run(const char *config_path)
         return EXIT_NO;
     n->config_path = config_path;
     n->shared.public_fd = n->shared.mesh_fd = n->admin_fd = -1;
+    n->taker = (struct takeover_taker){.fd = -1, .fds = {-1, -1, -1, -1}};
+    n->takes_over = take_over;
+    atomic_store(&n->shared.held, take_over);
+    atomic_store(&n->shared.silent, take_over);
     (void)pthread_mutex_init(&n->shared.lock, NULL);
     harden();
     e = load_first(n);
@@ -447,6 +425,7 @@ node_run(const char *config_path)
                   n->shared.current->config->node, n->shared.current->charter->version,
                   n->shared.worker_count, n->shared.current->config->public_address);
         loop_run(n->loop);
+        e = n->result;
     }
     if (n->shared.workers != NULL && n->shared.ledger != NULL)
         stop_all(n);

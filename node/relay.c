@@ -479,6 +479,27 @@ relay_event(struct txn *t, unsigned events)
 }
 
 void
+relay_revoke(struct txn *t)
+{
+    struct client *c = t->client;
+
+    attest_outcome(t, "revoked", t->status);
+    if (!t->committed) {
+        answer_reset(t); /* nothing of it was handed on */
+        journey_refuse(t, REFUSAL_RESIDENCY_DENIED, "no_legal_place",
+                       "the charter now forbids the place that was to answer", NULL);
+        return;
+    }
+    answer_tell_failure(t, REFUSAL_RESIDENCY_DENIED);
+    t->client = NULL;
+    if (c != NULL)
+        c->txn = NULL;
+    journey_finish(t, RECORD_DENIED);
+    if (c != NULL)
+        client_answer_cut(c);
+}
+
+void
 relay_finish(struct txn *t, enum record_end end, struct relay_facts *out)
 {
     const struct answer_facts *facts = &t->seen.facts;

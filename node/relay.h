@@ -14,6 +14,9 @@ void relay_event(struct txn *t, unsigned events);
 void relay_resume(struct txn *t);
 /* The client is gone, or takes nothing any more: the attempt is over. */
 void relay_client_left(struct txn *t);
+/* Its A1 is durable, and the charter now forbids the place: the request ends, refused where
+ * nothing was forwarded yet, else with an error event at an event boundary and no end. */
+void relay_revoke(struct txn *t);
 
 /* What the answer showed, for the A2. Slices point into t. */
 struct relay_facts {

@@ -6,9 +6,11 @@
 #include "crypto/hash.h"
 #include "node/snapshot_priv.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 void
 snapshot_cut(const uint8_t digest[HASH_SIZE], char out[RECORD_ID_SIZE])
@@ -131,6 +133,8 @@ snapshot_tenants_ensure(const struct snapshot *s, struct subject_store *subjects
     return e;
 }
 
+#define SEEN_LOCK_TRIES 2000 /* milliseconds */
+
 static bool
 seen_path(const struct snapshot *s, char out[CONFIG_PATH_MAX])
 {
@@ -172,16 +176,21 @@ snapshot_seen_ok(const struct snapshot *s, struct issues *issues)
     return ok;
 }
 
-enum err
-snapshot_seen_keep(const struct snapshot *s)
+static enum err
+seen_write(const struct snapshot *s)
 {
+    struct issues *issues = issues_new();
     char path[CONFIG_PATH_MAX];
     char line[128];
     struct text t;
-    enum err e = file_mkdirs(s->config->state_dir, 0700);
+    bool ok;
 
-    if (e != ERR_OK)
-        return e;
+    if (issues == NULL)
+        return ERR_NOMEM;
+    ok = snapshot_seen_ok(s, issues);
+    issues_free(&issues);
+    if (!ok)
+        return ERR_CONFLICT;
     if (!seen_path(s, path))
         return ERR_TOOBIG;
     text_init(&t, line, sizeof(line));
@@ -190,6 +199,29 @@ snapshot_seen_keep(const struct snapshot *s)
     text_add_hex(&t, slice_of(s->charter->digest, HASH_SIZE));
     text_add_char(&t, '\n');
     return file_write(path, text_slice(&t), 0600);
+}
+
+/* Another process of this node may do the same: it is looked at again under a lock, so that
+ * what was seen never goes back. */
+enum err
+snapshot_seen_keep(const struct snapshot *s)
+{
+    char path[CONFIG_PATH_MAX];
+    enum err e = file_mkdirs(s->config->state_dir, 0700);
+    int fd;
+
+    if (e != ERR_OK)
+        return e;
+    if (!file_join(path, sizeof(path), s->config->state_dir, "charter-seen.lock"))
+        return ERR_TOOBIG;
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return ERR_IO;
+    e = file_lock(fd, SEEN_LOCK_TRIES);
+    if (e == ERR_OK)
+        e = seen_write(s);
+    (void)close(fd);
+    return e;
 }
 
 struct snapshot *

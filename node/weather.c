@@ -29,6 +29,14 @@ is_draining(void *context)
     return atomic_load(w->draining);
 }
 
+static bool
+is_silent(void *context)
+{
+    const struct weather *w = context;
+
+    return atomic_load(&w->shared->silent);
+}
+
 static void
 own_load(void *context, uint32_t backend, struct mesh_load *out)
 {
@@ -142,6 +150,7 @@ weather_start(struct loop *loop, struct shared *shared, struct snapshot *snapsho
                              .guard = snapshot->egress,
                              .advert_key = snapshot->advert_key,
                              .draining = is_draining,
+                             .silent = is_silent,
                              .load = own_load,
                              .publish = publish,
                              .context = w,

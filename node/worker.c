@@ -5,6 +5,7 @@
 #include "node/client.h"
 #include "node/dispatch.h"
 #include "node/journey.h"
+#include "node/revoke.h"
 #include "node/upstream.h"
 
 #include <stdlib.h>
@@ -135,10 +136,21 @@ take_snapshots(struct worker *w)
     w->snapshot = snapshot_ref(s->current);
     w->view = health_view_ref(s->view);
     (void)pthread_mutex_unlock(&s->lock);
-    if (old->generation != w->snapshot->generation)
+    if (old->generation != w->snapshot->generation) {
         identity_cache_clear(w->identities);
+        revoke_all(w);
+    }
     snapshot_unref(&old);
     health_view_unref(&old_view);
+}
+
+static void
+hold(struct worker *w, bool held)
+{
+    w->held = held;
+    listener_pause(w->public_listener, held);
+    if (w->mesh_listener != NULL)
+        listener_pause(w->mesh_listener, held);
 }
 
 static void
@@ -150,10 +162,13 @@ on_wake(void *context)
     ledger_collect(s->ledger, w->index);
     take_snapshots(w);
     take_grants(w);
+    if (w->held && !atomic_load(&s->held))
+        hold(w, false);
     if (atomic_load(&s->draining) && w->accepting) {
         w->accepting = false;
         listener_free(&w->public_listener);
         listener_free(&w->mesh_listener);
+        (void)atomic_fetch_add(&s->closed_count, 1);
         client_drain_all(w);
     }
     if (atomic_load(&s->stopping) && !w->told_stop) {
@@ -224,6 +239,8 @@ make(struct worker *w)
         e = listener_new(w->loop, w->shared->public_fd, on_public, w, &w->public_listener);
     if (e == ERR_OK && w->shared->mesh_fd >= 0)
         e = listener_new(w->loop, w->shared->mesh_fd, on_mesh, w, &w->mesh_listener);
+    if (e == ERR_OK && atomic_load(&w->shared->held))
+        hold(w, true);
     return e;
 }
 

@@ -42,8 +42,13 @@ struct shared {
     _Atomic uint64_t generation; /* of current */
     _Atomic uint64_t view_serial;
     _Atomic uint64_t serials; /* of transactions */
-    _Atomic bool draining;    /* keep-alive ends with the answer under way */
-    _Atomic bool stopping;    /* open requests are cut */
+    _Atomic bool held;        /* until a takeover is done, nothing is accepted */
+    _Atomic bool silent;      /* no adverts: another process of this node writes them */
+    _Atomic bool announced;   /* adverts and readiness say so; keep-alive ends with each answer */
+    _Atomic bool draining;    /* nothing more is accepted */
+    _Atomic int64_t drain_grace_ms; /* what an idle connection has left then */
+    _Atomic unsigned closed_count;  /* workers that let go of the listening sockets */
+    _Atomic bool stopping;          /* open requests are cut */
     struct worker *workers;
     unsigned worker_count;
     int public_fd;
@@ -80,6 +85,7 @@ struct worker {
     unsigned fault_lines;
     uint64_t fault_held;
     bool accepting;
+    bool held;
     bool told_stop;
 };
 

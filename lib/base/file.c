@@ -7,7 +7,9 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static enum err
@@ -65,6 +67,21 @@ file_read(const char *path, size_t max, char **out, size_t *out_len)
 out_fd:
     (void)close(fd);
     return e;
+}
+
+enum err
+file_lock(int fd, unsigned tries)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    for (unsigned i = 0; i < tries; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return ERR_OK;
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return ERR_IO;
+        (void)nanosleep(&pause, NULL);
+    }
+    return ERR_TIMEOUT;
 }
 
 enum err

@@ -25,6 +25,9 @@ MUST_USE enum err file_sync_dir(const char *path);
 bool file_join(char *out, size_t size, const char *dir, const char *name);
 /* The folder part of path ("." when it has none). */
 bool file_dir(char *out, size_t size, const char *path);
+/* flock(LOCK_EX) of an open file, for at most about tries milliseconds: its holder may be
+ * stopped. ERR_TIMEOUT: somebody else still has it. */
+MUST_USE enum err file_lock(int fd, unsigned tries);
 /* All bytes at offset, through short writes and EINTR. */
 MUST_USE enum err file_pwrite(int fd, struct slice bytes, off_t offset);
 

@@ -8,6 +8,7 @@
 #include <event2/event.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -44,6 +45,8 @@ destroy(void *context)
     conn_tls_fini(c);
     (void)close(c->fd);
     loop_count_conn(c->loop, -1);
+    if (c->sockets != NULL)
+        (void)atomic_fetch_sub(c->sockets, 1);
     buf_release(&c->in);
     buf_release(&c->out);
     c->magic = 0;
@@ -285,6 +288,9 @@ conn_new(const struct conn_opts *opts, int fd, enum conn_state state, struct con
     if (opts->tls != NULL && conn_tls_init(c, opts->tls) != ERR_OK)
         goto fail;
     loop_count_conn(c->loop, 1);
+    c->sockets = opts->sockets;
+    if (c->sockets != NULL)
+        (void)atomic_fetch_add(c->sockets, 1);
     *out = c;
     return ERR_OK;
 

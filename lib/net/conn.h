@@ -40,6 +40,7 @@ struct conn_opts {
     size_t in_max;
     size_t out_max;
     const struct egress *guard; /* for conn_connect: addresses outside fail with ERR_FORBIDDEN */
+    _Atomic int64_t *sockets;   /* counts this one until its socket is closed; NULL: nobody does */
 };
 
 /* Takes fd (an accepted, non-blocking socket). */

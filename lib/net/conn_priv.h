@@ -25,6 +25,7 @@ struct conn {
     struct loop_flush end;   /* listed while CLOSING: nobody else knows of it any more */
     conn_fn fn;
     void *owner;
+    _Atomic int64_t *sockets; /* or NULL */
     int fd;
     struct event *read_event;
     struct event *write_event;

@@ -13,6 +13,19 @@
 /* The reading side: nothing is believed. A fault is told and the walk goes on, so that one
  * damaged record does not hide the others. */
 
+struct audit_run {
+    const char *name;
+    uint64_t frames;
+};
+
+/* What a later run says an earlier one came to. */
+struct audit_claim {
+    size_t by; /* the run that says it */
+    uint64_t seq;
+    char run[CONTROL_RUN_HEX];
+    uint64_t frames;
+};
+
 struct audit {
     const struct audit_opts *opts;
     struct audit_result *out;
@@ -22,8 +35,11 @@ struct audit {
     struct control_shard *shards; /* of this run, by slot */
     uint64_t *next_index;
     size_t shard_count, shard_size;
-    char before[CONTROL_RUN_HEX]; /* the run before this one, "" for the first */
-    uint64_t before_frames;
+    struct audit_run *runs; /* those read so far, oldest first */
+    size_t run_count;
+    bool next_saw_it_live; /* the run behind this one began while it went on */
+    struct audit_claim *claims;
+    size_t claim_count, claim_size;
     struct record_a1_view a1; /* big, so not on the stack */
     struct record_a2_view a2;
 };
@@ -77,6 +93,7 @@ add_shard(struct audit *a, const struct control_shard *shard)
 static void
 check_start(struct audit *a, const struct wal_frame *frame)
 {
+    const struct audit_run *before = a->run_count == 0 ? NULL : &a->runs[a->run_count - 1];
     struct control_run run;
 
     if (frame->seq != 0) {
@@ -88,11 +105,34 @@ check_start(struct audit *a, const struct wal_frame *frame)
         fault(a, 0, "run_start is malformed");
     else if (strcmp(run.run, a->run) != 0)
         fault(a, 0, "run_start names another run than the folder");
-    else if (a->before[0] == '\0' && run.previous[0] != '\0')
+    else if (before == NULL && run.previous[0] != '\0')
         fault(a, 0, "run_start names a run before it that is not here");
-    else if (a->before[0] != '\0' &&
-             (strcmp(run.previous, a->before) != 0 || run.previous_frames != a->before_frames))
+    else if (before != NULL && (strcmp(run.previous, before->name + LEDGER_RUN_AT) != 0 ||
+                                (!run.previous_live && run.previous_frames != before->frames)))
         fault(a, 0, "run_start does not name the run before and its frames");
+}
+
+static enum err
+add_claim(struct audit *a, const struct wal_frame *frame)
+{
+    struct audit_claim *claim;
+
+    if (a->claim_count == a->claim_size) {
+        size_t size = a->claim_size == 0 ? 16 : a->claim_size * 2;
+        struct audit_claim *claims = realloc(a->claims, size * sizeof(*claims));
+
+        if (claims == NULL)
+            return ERR_NOMEM;
+        a->claims = claims;
+        a->claim_size = size;
+    }
+    claim = &a->claims[a->claim_count];
+    *claim = (struct audit_claim){.by = a->run_count, .seq = frame->seq};
+    if (!control_read_previous_end(frame->payload, claim->run, &claim->frames))
+        fault(a, frame->seq, "previous_end is malformed");
+    else
+        a->claim_count++;
+    return ERR_OK;
 }
 
 static enum err
@@ -119,6 +159,9 @@ check_control(struct audit *a, const struct wal_frame *frame)
         a->ended = true;
         if (!control_read_run_end(frame->payload, &frames) || frames != frame->seq + 1)
             fault(a, frame->seq, "run_end is malformed or counts other frames");
+        break;
+    case CONTROL_PREVIOUS_END:
+        e = add_claim(a, frame);
         break;
     case CONTROL_OTHER:
         break;
@@ -309,10 +352,10 @@ check_open(struct audit *a, bool is_live)
 
     while ((open = requests_next_open(a->requests, &place)) != NULL) {
         a->out->open++;
-        if (is_live)
-            continue;
-        fault(a, open->a1[0].index, "a request of a closed run has no A2 (the number is its leaf)");
-        requests_close(a->requests, open);
+        if (!is_live)
+            fault(a, open->a1[0].index,
+                  "a request of a closed run has no A2 (the number is its leaf)");
+        requests_close(a->requests, open); /* only its own run can hold its A2 */
     }
 }
 
@@ -320,19 +363,20 @@ static void
 check_end(struct audit *a, struct wal_reader *reader, enum err end, bool is_newest)
 {
     struct wal_position at = wal_reader_position(reader);
+    bool may_go_on = is_newest || a->next_saw_it_live;
+    bool is_live = may_go_on && !a->ended && end == ERR_EOF;
 
-    a->out->live_run = is_newest && !a->ended && end == ERR_EOF;
+    a->out->live_run = a->out->live_run || is_live;
     if (end == ERR_CONFLICT)
         fault(a, at.seq, wal_reader_where(reader));
     else if (!a->started)
         fault(a, 0, "the run has no run_start");
-    else if (!a->ended && !is_newest)
+    else if (!a->ended && !may_go_on)
         fault(a, at.seq, "the run did not end, but another one followed");
     else if (a->ended && at.torn_bytes > 0)
         fault(a, at.seq, "bytes behind the end of the run");
-    check_open(a, a->out->live_run);
-    memcpy(a->before, a->run, sizeof(a->before));
-    a->before_frames = at.seq;
+    check_open(a, is_live);
+    a->runs[a->run_count].frames = at.seq;
 }
 
 static enum err
@@ -348,7 +392,8 @@ audit_run(struct audit *a, const char *runs_dir, const char *name, bool is_newes
     e = wal_reader_open(path, &reader);
     if (e != ERR_OK)
         return e;
-    a->run = name + 14;
+    a->run = name + LEDGER_RUN_AT;
+    a->runs[a->run_count].name = name;
     a->started = a->ended = false;
     a->shard_count = 0;
     a->out->runs++;
@@ -362,7 +407,63 @@ audit_run(struct audit *a, const char *runs_dir, const char *name, bool is_newes
         e = ERR_OK;
     }
     wal_reader_close(&reader);
+    a->run_count++;
     return e;
+}
+
+/* Whether the run of that name began while the one before it went on. */
+static bool
+began_during(const char *runs_dir, const char *name)
+{
+    struct wal_reader *reader = NULL;
+    struct control_run run = {0};
+    char path[LEDGER_PATH_MAX];
+    struct wal_frame frame;
+    bool live = false;
+
+    if (file_join(path, sizeof(path), runs_dir, name) && wal_reader_open(path, &reader) == ERR_OK)
+        live = wal_reader_next(reader, &frame) == ERR_OK && frame.type == WAL_CONTROL &&
+               control_kind(frame.payload) == CONTROL_RUN_START &&
+               control_read_run_start(frame.payload, &run) && run.previous_live;
+    wal_reader_close(&reader);
+    return live;
+}
+
+static uint64_t
+count_frames(const char *runs_dir, const char *name)
+{
+    struct wal_reader *reader = NULL;
+    char path[LEDGER_PATH_MAX];
+    struct wal_frame frame;
+    uint64_t frames = 0;
+
+    if (!file_join(path, sizeof(path), runs_dir, name) || wal_reader_open(path, &reader) != ERR_OK)
+        return 0;
+    while (wal_reader_next(reader, &frame) == ERR_OK)
+        ;
+    frames = wal_reader_position(reader).seq;
+    wal_reader_close(&reader);
+    return frames;
+}
+
+/* On a live ledger the earlier run may have ended after it was read here: it is looked at
+ * again before a difference counts. */
+static void
+check_claims(struct audit *a, const char *runs_dir)
+{
+    for (size_t i = 0; i < a->claim_count; i++) {
+        const struct audit_claim *claim = &a->claims[i];
+        size_t n = 0;
+
+        a->run = a->runs[claim->by].name + LEDGER_RUN_AT;
+        while (n < claim->by && strcmp(a->runs[n].name + LEDGER_RUN_AT, claim->run) != 0)
+            n++;
+        if (n == claim->by)
+            fault(a, claim->seq, "previous_end names no earlier run");
+        else if (a->runs[n].frames != claim->frames &&
+                 count_frames(runs_dir, a->runs[n].name) != claim->frames)
+            fault(a, claim->seq, "an earlier run has other frames than when it ended");
+    }
 }
 
 enum err
@@ -385,14 +486,26 @@ audit_ledger(const struct audit_opts *opts, struct audit_result *out)
         e = ERR_NOENT; /* nothing is no evidence */
     if (e == ERR_OK)
         e = requests_new(&a->requests);
-    for (size_t i = 0; i < runs.count && e == ERR_OK; i++)
-        e = audit_run(a, runs_dir, runs.names[i], i + 1 == runs.count);
+    if (e == ERR_OK && runs.count > 0) {
+        a->runs = calloc(runs.count, sizeof(*a->runs));
+        e = a->runs == NULL ? ERR_NOMEM : ERR_OK;
+    }
+    for (size_t i = 0; i < runs.count && e == ERR_OK; i++) {
+        bool is_newest = i + 1 == runs.count;
+
+        a->next_saw_it_live = !is_newest && began_during(runs_dir, runs.names[i + 1]);
+        e = audit_run(a, runs_dir, runs.names[i], is_newest);
+    }
+    if (e == ERR_OK)
+        check_claims(a, runs_dir);
     if (e == ERR_OK)
         *out = result;
     requests_free(&a->requests);
     ledger_runs_free(&runs);
     free(a->shards);
     free(a->next_index);
+    free(a->runs);
+    free(a->claims);
     free(a);
     return e;
 }

@@ -26,7 +26,7 @@ struct audit_result {
     uint64_t permits, denies, open; /* open: permits without an A2 (a live or crashed run) */
     uint64_t lost;
     uint64_t faults; /* each was also passed to fault() */
-    bool live_run;   /* the newest run has no run_end */
+    bool live_run;   /* a run has no run_end yet: the newest, or one that the next began beside */
 };
 
 struct audit_opts {

@@ -20,7 +20,12 @@ control_write_run_start(struct text *t, const struct control_run_start *start, i
     if (start->previous_run != NULL) {
         struct record_object previous = record_member_object(&o, SLICE_LIT("previous"));
 
-        record_member_u64(&previous, SLICE_LIT("frames"), start->previous_frames);
+        if (start->previous_live) {
+            record_member(&previous, SLICE_LIT("live"));
+            text_add_str(t, "true");
+        } else {
+            record_member_u64(&previous, SLICE_LIT("frames"), start->previous_frames);
+        }
         record_member_str(&previous, SLICE_LIT("run"), start->previous_run);
         record_object_end(&previous);
     }
@@ -61,6 +66,19 @@ control_write_run_end(struct text *t, uint64_t frames, const char *reason, int64
 }
 
 void
+control_write_previous_end(struct text *t, const char *run, uint64_t frames, int64_t t_ms)
+{
+    struct record_object o = record_object_begin(t);
+
+    record_member_u64(&o, SLICE_LIT("frames"), frames);
+    record_member_str(&o, SLICE_LIT("kind"), "previous_end");
+    record_member_str(&o, SLICE_LIT("run"), run);
+    write_time(&o, t_ms);
+    record_member_u64(&o, SLICE_LIT("v"), 1);
+    record_object_end(&o);
+}
+
+void
 control_write_shard_open(struct text *t, const struct control_shard *shard, int64_t t_ms)
 {
     struct record_object o = record_object_begin(t);
@@ -92,6 +110,8 @@ control_kind(struct slice json)
         record_number(&c, &frames, "");
         if (record_take(&c, ",\"kind\":\"run_end\""))
             return CONTROL_RUN_END;
+        if (record_take(&c, ",\"kind\":\"previous_end\""))
+            return CONTROL_PREVIOUS_END;
     }
     return CONTROL_OTHER;
 }
@@ -159,8 +179,12 @@ control_read_run_start(struct slice json, struct control_run *out)
     record_string(&c, word, sizeof(word), "mesh");
     record_expect(&c, ",\"node\":", "node");
     record_string(&c, word, sizeof(word), "node");
-    if (record_take(&c, ",\"previous\":{\"frames\":")) {
-        record_number(&c, &out->previous_frames, "previous");
+    if (record_take(&c, ",\"previous\":{")) {
+        out->previous_live = record_take(&c, "\"live\":true");
+        if (!out->previous_live) {
+            record_expect(&c, "\"frames\":", "previous");
+            record_number(&c, &out->previous_frames, "previous");
+        }
         record_expect(&c, ",\"run\":", "previous");
         record_string(&c, out->previous, sizeof(out->previous), "previous");
         record_expect(&c, "}", "previous");
@@ -171,6 +195,22 @@ control_read_run_start(struct slice json, struct control_run *out)
     record_string(&c, out->run, sizeof(out->run), "run");
     record_expect(&c, ",\"software\":", "software");
     record_string(&c, word, sizeof(word), "software");
+    record_expect(&c, ",\"t\":", "t");
+    record_number(&c, &t, "t");
+    read_tail(&c);
+    return c.why == NULL;
+}
+
+bool
+control_read_previous_end(struct slice json, char run[CONTROL_RUN_HEX], uint64_t *frames)
+{
+    struct record_cursor c = {.rest = json};
+    uint64_t t = 0;
+
+    record_expect(&c, "{\"frames\":", "frames");
+    record_number(&c, frames, "frames");
+    record_expect(&c, ",\"kind\":\"previous_end\",\"run\":", "kind");
+    record_string(&c, run, CONTROL_RUN_HEX, "run");
     record_expect(&c, ",\"t\":", "t");
     record_number(&c, &t, "t");
     read_tail(&c);

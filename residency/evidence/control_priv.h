@@ -22,6 +22,7 @@ struct control_run_start {
     const char *run;
     const char *software;
     const char *previous_run; /* NULL for the first */
+    bool previous_live;       /* its process goes on: it has no number of frames yet */
     uint64_t previous_frames;
 };
 void control_write_run_start(struct text *t, const struct control_run_start *start, int64_t t_ms);
@@ -29,6 +30,9 @@ void control_write_recovery(struct text *t, const char *run, uint64_t cut_bytes,
                             int64_t t_ms);
 /* frames counts every frame of the run, this one too. */
 void control_write_run_end(struct text *t, uint64_t frames, const char *reason, int64_t t_ms);
+
+/* A run that was live when this one began came to that many frames, its run_end included. */
+void control_write_previous_end(struct text *t, const char *run, uint64_t frames, int64_t t_ms);
 
 struct control_shard {
     char id[RECORD_ID_SIZE];
@@ -38,7 +42,13 @@ struct control_shard {
 };
 void control_write_shard_open(struct text *t, const struct control_shard *shard, int64_t t_ms);
 
-enum control_kind { CONTROL_RUN_START, CONTROL_SHARD_OPEN, CONTROL_RUN_END, CONTROL_OTHER };
+enum control_kind {
+    CONTROL_RUN_START,
+    CONTROL_SHARD_OPEN,
+    CONTROL_RUN_END,
+    CONTROL_PREVIOUS_END,
+    CONTROL_OTHER
+};
 enum control_kind control_kind(struct slice json);
 bool control_read_shard_open(struct slice json, struct control_shard *out);
 bool control_read_run_end(struct slice json, uint64_t *frames);
@@ -46,8 +56,10 @@ bool control_read_run_end(struct slice json, uint64_t *frames);
 struct control_run {
     char run[CONTROL_RUN_HEX];
     char previous[CONTROL_RUN_HEX];
+    bool previous_live;
     uint64_t previous_frames;
 };
 bool control_read_run_start(struct slice json, struct control_run *out);
+bool control_read_previous_end(struct slice json, char run[CONTROL_RUN_HEX], uint64_t *frames);
 
 #endif

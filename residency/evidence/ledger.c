@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Opening and closing, reservations, control records. A run's folder is made under the
@@ -23,6 +24,17 @@
 #define SEGMENT_BYTES_MIN ((size_t)1 << 20)
 #define SEGMENT_BYTES_MAX ((size_t)1 << 30)
 
+static bool
+is_same_file(int fd, const char *path)
+{
+    struct stat a, b;
+
+    return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
+}
+
+/* A lock that was handed over is held already: it is asked for again because a file that is
+ * not locked, or is another one, must not pass for it. */
 static enum err
 lock_folder(struct ledger *l, const char *dir)
 {
@@ -30,7 +42,10 @@ lock_folder(struct ledger *l, const char *dir)
 
     if (!file_join(path, sizeof(path), dir, "lock"))
         return ERR_TOOBIG;
-    l->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (l->lock_fd < 0)
+        l->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    else if (!is_same_file(l->lock_fd, path))
+        return ERR_CONFLICT;
     if (l->lock_fd < 0)
         return ERR_IO;
     if (flock(l->lock_fd, LOCK_EX | LOCK_NB) == 0)
@@ -51,6 +66,7 @@ remove_new_run(const char *path)
         wal_segment_name(name, i);
         (void)unlinkat(fd, name, 0);
     }
+    (void)unlinkat(fd, "lock", 0);
     (void)close(fd);
     return rmdir(path) == 0 ? ERR_OK : ERR_IO;
 }
@@ -86,6 +102,7 @@ write_run_start(struct ledger *l, const struct ledger_previous *previous)
         .run = l->run,
         .software = o->software,
         .previous_run = previous->run[0] == '\0' ? NULL : previous->run,
+        .previous_live = previous->live,
         .previous_frames = previous->frames,
     };
     uint8_t storage[CONTROL_TEXT_MAX];
@@ -134,6 +151,8 @@ start_run(struct ledger *l, const char *runs_dir, const struct ledger_previous *
         return ERR_IO;
     e = ledger_segments_init(&l->segments, dir_fd, l->opts.segment_bytes, &l->room);
     if (e == ERR_OK)
+        e = ledger_run_lock(dir_fd, &l->run_lock_fd);
+    if (e == ERR_OK)
         e = write_run_start(l, previous);
     if (e != ERR_OK)
         return e;
@@ -160,7 +179,7 @@ start(struct ledger *l, char *why, size_t why_size)
     if (e == ERR_OK)
         e = file_sync_dir(l->opts.dir);
     if (e == ERR_OK)
-        e = ledger_recover(runs_dir, &l->opts, &previous, why, why_size);
+        e = ledger_recover(runs_dir, l->opts.now_ms, &previous, &l->live, why, why_size);
     if (e == ERR_OK)
         e = wal_writer_init(&l->writer, LEDGER_BATCH_MAX);
     if (e == ERR_OK)
@@ -174,21 +193,36 @@ start(struct ledger *l, char *why, size_t why_size)
     l->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (l->event_fd < 0)
         return ERR_IO;
+    l->runs_dir = strdup(runs_dir);
+    if (l->runs_dir == NULL)
+        return ERR_NOMEM;
     e = ledger_segments_start(&l->segments);
-    return e == ERR_OK ? ledger_commit_start(l) : e;
+    if (e == ERR_OK)
+        e = ledger_commit_start(l);
+    if (e != ERR_OK)
+        return e;
+    e = ledger_watch_start(l);
+    if (e != ERR_OK)
+        ledger_commit_stop(l);
+    return e;
 }
 
 /* Threads are down. */
 static void
 release(struct ledger *l, bool ended)
 {
-    if (l->segments.room != NULL)
+    if (l->segments.room != NULL) {
+        ledger_run_unlock(l->segments.dir_fd, &l->run_lock_fd, ended);
         ledger_segments_fini(&l->segments, ended);
+    }
     wal_writer_fini(&l->writer);
     if (l->event_fd >= 0)
         (void)close(l->event_fd);
-    if (l->lock_fd >= 0)
-        (void)close(l->lock_fd);
+    ledger_unlock(l);
+    ledger_runs_free(&l->live);
+    free(l->runs_dir);
+    (void)pthread_mutex_destroy(&l->watch_lock);
+    (void)pthread_cond_destroy(&l->watch_changed);
     ledger_shards_fini(l);
     free(l->next_index);
     free(l->workers);
@@ -197,6 +231,35 @@ release(struct ledger *l, bool ended)
     (void)pthread_cond_destroy(&l->control_done);
     l->magic = 0;
     free(l);
+}
+
+/* NULL without memory. */
+static struct ledger *
+make(const struct ledger_opts *opts)
+{
+    struct ledger *l = calloc(1, sizeof(*l));
+    pthread_condattr_t attr;
+
+    if (l == NULL)
+        return NULL;
+    l->workers = calloc(opts->worker_count, sizeof(*l->workers));
+    if (l->workers == NULL) {
+        free(l);
+        return NULL;
+    }
+    l->magic = LEDGER_MAGIC;
+    l->opts = *opts;
+    l->lock_fd = opts->has_lock ? opts->lock_fd : -1;
+    l->run_lock_fd = l->event_fd = l->writer.fd = -1;
+    (void)pthread_mutex_init(&l->shard_lock, NULL);
+    (void)pthread_mutex_init(&l->control_lock, NULL);
+    (void)pthread_cond_init(&l->control_done, NULL);
+    (void)pthread_mutex_init(&l->watch_lock, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&l->watch_changed, &attr);
+    (void)pthread_condattr_destroy(&attr);
+    return l;
 }
 
 enum err
@@ -208,21 +271,18 @@ ledger_open(const struct ledger_opts *opts, struct ledger **out, char *why, size
     ASSERT(opts->worker_count > 0);
     ASSERT(why_size > 0);
     why[0] = '\0';
+    l = make(opts);
+    if (l == NULL) {
+        if (opts->has_lock)
+            (void)close(opts->lock_fd);
+        return ERR_NOMEM;
+    }
     if (opts->segment_bytes < SEGMENT_BYTES_MIN || opts->segment_bytes > SEGMENT_BYTES_MAX) {
         (void)text_format(why, why_size, "the size of a segment is 1 MiB to 1 GiB");
-        return ERR_TOOBIG;
+        e = ERR_TOOBIG;
+    } else {
+        e = start(l, why, why_size);
     }
-    l = calloc(1, sizeof(*l));
-    if (l == NULL)
-        return ERR_NOMEM;
-    l->magic = LEDGER_MAGIC;
-    l->opts = *opts;
-    l->lock_fd = l->event_fd = l->writer.fd = -1;
-    (void)pthread_mutex_init(&l->shard_lock, NULL);
-    (void)pthread_mutex_init(&l->control_lock, NULL);
-    (void)pthread_cond_init(&l->control_done, NULL);
-    l->workers = calloc(opts->worker_count, sizeof(*l->workers));
-    e = l->workers == NULL ? ERR_NOMEM : start(l, why, why_size);
     if (e != ERR_OK) {
         if (why[0] == '\0')
             (void)text_format(why, why_size, "%s: %s", opts->dir, err_text(e));
@@ -266,6 +326,7 @@ ledger_close(struct ledger **ledger)
     if (l == NULL)
         return;
     ASSERT(l->magic == LEDGER_MAGIC);
+    ledger_watch_stop(l);
     ledger_commit_stop(l);
     ledger_segments_stop(&l->segments);
     for (unsigned i = 0; i < l->opts.worker_count; i++)
@@ -407,6 +468,26 @@ const char *
 ledger_run_id(const struct ledger *l)
 {
     return l->run;
+}
+
+int
+ledger_lock_fd(const struct ledger *l)
+{
+    return l->lock_fd;
+}
+
+void
+ledger_unlock(struct ledger *l)
+{
+    if (l->lock_fd >= 0)
+        (void)close(l->lock_fd);
+    l->lock_fd = -1;
+}
+
+bool
+ledger_alone(const struct ledger *l)
+{
+    return atomic_load(&l->alone);
 }
 
 void

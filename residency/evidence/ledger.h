@@ -20,6 +20,7 @@
  */
 
 struct ledger;
+struct ledger_run_over;
 
 enum ledger_durability { LEDGER_DISK, LEDGER_PROCESS };
 
@@ -34,15 +35,31 @@ struct ledger_opts {
     unsigned worker_count;          /* completion lists */
     struct subject_store *subjects; /* flushed before each batch; borrowed */
     const struct charter *charter;  /* for recovery only */
+    bool has_lock;                  /* lock_fd is <ledger>/lock, locked by the process before */
+    int lock_fd;                    /* taken, also on failure */
     int64_t now_ms;
     /* Wakes worker i's loop after completions were listed; called by the commit thread. */
     void (*wake)(void *context, unsigned worker);
     void *wake_context;
+    /* May be NULL. A run that another process wrote when this one began has ended: by itself,
+     * or its process died and its open requests were closed here as lost; or, result not
+     * ERR_OK, it could not be. why: words, "" when it could. Called by a thread of its own. */
+    void (*run_over)(void *context, const struct ledger_run_over *over);
 };
 
-/* Takes the lock, recovers runs that did not end (lost records, torn tails), starts a new
- * run and both threads. ERR_EXIST: another process holds the lock; ERR_CONFLICT: a damaged
- * log; *why gets words (why_size bytes). */
+struct ledger_run_over {
+    const char *run; /* 32 hex */
+    enum err result;
+    bool died;
+    uint64_t lost;
+    const char *why;
+    bool alone; /* it was the last of them */
+};
+
+/* Takes the lock, recovers runs that did not end and that no process holds (lost records,
+ * torn tails), starts a new run and both threads. ERR_EXIST: another process holds the lock;
+ * ERR_CONFLICT: a damaged log; *why gets words (why_size bytes). A run that is still being
+ * written by the process that this one takes over from is watched: see run_over. */
 MUST_USE enum err ledger_open(const struct ledger_opts *opts, struct ledger **out, char *why,
                               size_t why_size);
 /* Joins the threads after all submitted entries are written, calls done() of those not yet
@@ -102,6 +119,12 @@ MUST_USE enum err ledger_control(struct ledger *l, struct slice json, bool wait)
 MUST_USE enum err ledger_drain(struct ledger *l);
 
 const char *ledger_run_id(const struct ledger *l); /* 32 hex */
+/* The folder's lock, for the process that takes over: it shares it, so that no third one can
+ * have it in between. ledger_unlock() leaves it to that one; this run goes on. */
+int ledger_lock_fd(const struct ledger *l);
+void ledger_unlock(struct ledger *l);
+/* No other process writes a run in this folder. */
+bool ledger_alone(const struct ledger *l);
 struct ledger_stats {
     uint64_t frames, batches, bytes, syncs, open_requests, segments_ready;
 };

@@ -65,6 +65,13 @@ struct ledger_control_item {
     uint8_t bytes[];
 };
 
+/* Names of runs, oldest first. */
+#define LEDGER_RUN_AT 14 /* where the run's id begins in its name */
+struct ledger_runs {
+    char (*names)[48];
+    size_t count;
+};
+
 /* ---- The ledger --------------------------------------------------------------------- */
 
 struct ledger_shard_row {
@@ -80,7 +87,8 @@ struct ledger_worker {
 struct ledger {
     uint32_t magic;
     struct ledger_opts opts; /* texts are not kept */
-    int lock_fd;
+    int lock_fd;             /* of the folder; -1 once handed over */
+    int run_lock_fd;         /* of this run */
     char run[CONTROL_RUN_HEX];
     struct ledger_segments segments;
     struct wal_writer writer; /* commit thread's */
@@ -108,6 +116,14 @@ struct ledger {
     size_t shard_index_size;
     pthread_mutex_t control_lock;
     pthread_cond_t control_done;
+    char *runs_dir;          /* while others are live */
+    struct ledger_runs live; /* the watching thread's once it runs */
+    atomic_bool alone;       /* no other run is live */
+    bool watching;
+    bool watch_stop; /* under watch_lock */
+    pthread_mutex_t watch_lock;
+    pthread_cond_t watch_changed;
+    pthread_t watch_thread;
 };
 
 /* Pushes without looking at anything: from any thread. Without `wake` it waits for the next
@@ -130,18 +146,38 @@ void ledger_commit_stop(struct ledger *l);
 
 struct ledger_previous {
     char run[CONTROL_RUN_HEX]; /* "" when there is none */
+    bool live;                 /* its process goes on: how many frames it will have is open */
     uint64_t frames;
     int64_t started_ms; /* from its name */
 };
-/* Closes the newest run if it did not end. runs_dir is <ledger>/runs. */
-MUST_USE enum err ledger_recover(const char *runs_dir, const struct ledger_opts *opts,
-                                 struct ledger_previous *out, char *why, size_t why_size);
-/* Names of the runs, oldest first. Gives. */
-struct ledger_runs {
-    char (*names)[48];
-    size_t count;
+/* Closes every run that did not end and that no process holds; *live gets the names of those
+ * that one does. runs_dir is <ledger>/runs. */
+MUST_USE enum err ledger_recover(const char *runs_dir, int64_t now_ms, struct ledger_previous *out,
+                                 struct ledger_runs *live, char *why, size_t why_size);
+/* The same for one run. ERR_EXIST: a process holds it. */
+struct ledger_closed {
+    uint64_t frames, lost;
+    bool was_open; /* its process had not ended it */
 };
+MUST_USE enum err ledger_recover_run(const char *runs_dir, const char *name, int64_t now_ms,
+                                     struct ledger_closed *out, char *why, size_t why_size);
+/* Gives. */
 MUST_USE enum err ledger_runs_list(const char *runs_dir, struct ledger_runs *out);
 void ledger_runs_free(struct ledger_runs *runs);
+
+/* A run's lock file is held from before its first frame until its process is gone. */
+MUST_USE enum err ledger_run_lock(int dir_fd, int *lock_fd);
+/* ERR_OK: nobody held it, *lock_fd does now. ERR_EXIST: its process lives. ERR_NOENT: there
+ * is none any more, or never was. */
+MUST_USE enum err ledger_run_probe(const char *runs_dir, const char *name, int *lock_fd);
+/* ended: the file goes too. */
+void ledger_run_unlock(int dir_fd, int *lock_fd, bool ended);
+
+/* ---- Runs of others ------------------------------------------------------------------- */
+
+/* A thread that waits for the end of runs that were live when this one began: it closes those
+ * whose process died, and writes down how many frames each came to. */
+MUST_USE enum err ledger_watch_start(struct ledger *l);
+void ledger_watch_stop(struct ledger *l);
 
 #endif

@@ -3,10 +3,8 @@
 #include "residency/evidence/ledger_priv.h"
 #include "residency/evidence/requests_priv.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,13 +12,14 @@
 
 /* Closing a run whose process died: read it through, cut the torn tail, close what is
  * open as lost, and end the run. Dying in the middle of this leaves a run that did not
- * end, with fewer open requests: the next start does the rest. Only the newest run can
- * be such a one, because a run starts after its predecessor has ended. */
+ * end, with fewer open requests: the next start does the rest. Runs of one node overlap
+ * where one process took over from another, so that any of them can be such a one; one
+ * that a process still holds is left to it. */
 
 #define COMMIT_AT ((size_t)1 << 20)
 
 struct recovery {
-    const struct ledger_opts *opts;
+    int64_t now_ms;
     struct wal_reader *reader;
     struct requests *requests;
     struct control_shard *shards; /* by slot */
@@ -33,61 +32,6 @@ struct recovery {
     uint64_t segment_bytes;
     uint64_t lost;
 };
-
-static int
-compare_names(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
-static bool
-is_run_name(const char *name)
-{
-    size_t digits = strspn(name, "0123456789");
-
-    return digits == 13 && name[13] == '-' && strspn(name + 14, "0123456789abcdef") == 32 &&
-           name[46] == '\0';
-}
-
-enum err
-ledger_runs_list(const char *runs_dir, struct ledger_runs *out)
-{
-    DIR *dir = opendir(runs_dir);
-    struct ledger_runs runs = {0};
-    size_t size = 0;
-    const struct dirent *item;
-
-    if (dir == NULL)
-        return errno == ENOENT ? ERR_NOENT : ERR_IO;
-    errno = 0;
-    while ((item = readdir(dir)) != NULL) { // NOLINT(concurrency-mt-unsafe): own stream
-        if (!is_run_name(item->d_name))
-            continue;
-        if (runs.count == size) {
-            void *bigger = realloc(runs.names, (size = size == 0 ? 16 : size * 2) * 48);
-
-            if (bigger == NULL) {
-                free(runs.names);
-                (void)closedir(dir);
-                return ERR_NOMEM;
-            }
-            runs.names = bigger;
-        }
-        memcpy(runs.names[runs.count++], item->d_name, 47);
-    }
-    (void)closedir(dir);
-    if (runs.count > 0)
-        qsort(runs.names, runs.count, sizeof(runs.names[0]), compare_names);
-    *out = runs;
-    return ERR_OK;
-}
-
-void
-ledger_runs_free(struct ledger_runs *runs)
-{
-    free(runs->names);
-    *runs = (struct ledger_runs){0};
-}
 
 static enum err
 fault(struct recovery *r, const char *what)
@@ -337,7 +281,7 @@ write_lost(struct recovery *r, const struct requests_open *open)
         .a1_hash = open->a1[open->count - 1].hash,
         .a1_index = open->a1[open->count - 1].index,
         .end = RECORD_LOST,
-        .end_ms = r->opts->now_ms,
+        .end_ms = r->now_ms,
         .prompt_tokens = -1,
         .completion_tokens = -1,
         .attempts = attempts,
@@ -371,14 +315,14 @@ write_end(struct recovery *r, const char *run, uint64_t cut_bytes)
     enum err e;
 
     text_init(&text, storage, sizeof(storage));
-    control_write_recovery(&text, run, cut_bytes, r->lost, r->opts->now_ms);
+    control_write_recovery(&text, run, cut_bytes, r->lost, r->now_ms);
     e = wal_writer_add(&r->writer, WAL_CONTROL, WAL_SLOT_NONE, 0, text_slice(&text));
     if (e == ERR_OK)
         e = wal_writer_room(&r->writer, CONTROL_TEXT_MAX);
     if (e != ERR_OK)
         return e;
     text_init(&text, storage, sizeof(storage));
-    control_write_run_end(&text, r->writer.seq + 1, "recovered", r->opts->now_ms);
+    control_write_run_end(&text, r->writer.seq + 1, "recovered", r->now_ms);
     e = wal_writer_add(&r->writer, WAL_CONTROL, WAL_SLOT_NONE, 0, text_slice(&text));
     return e == ERR_OK ? wal_writer_commit(&r->writer) : e;
 }
@@ -409,7 +353,7 @@ finish_run(struct recovery *r, const char *run)
 }
 
 static enum err
-recover_run(struct recovery *r, const char *path, struct ledger_previous *out)
+recover(struct recovery *r, const char *path, const char *run, uint64_t *frames)
 {
     enum err e = wal_reader_open(path, &r->reader);
 
@@ -429,11 +373,12 @@ recover_run(struct recovery *r, const char *path, struct ledger_previous *out)
         /* Behind an end nothing may be left to cut. */
         if (at.torn_bytes > 0)
             return fault(r, "bytes behind the end of the run");
-        out->frames = at.seq;
+        *frames = at.seq;
         return ERR_OK;
     }
-    e = finish_run(r, out->run);
-    out->frames = r->writer.seq;
+    e = finish_run(r, run);
+    if (e == ERR_OK)
+        *frames = r->writer.seq;
     return e;
 }
 
@@ -452,13 +397,81 @@ explain(const struct recovery *r, const char *name, char *why, size_t why_size)
 }
 
 enum err
-ledger_recover(const char *runs_dir, const struct ledger_opts *opts, struct ledger_previous *out,
-               char *why, size_t why_size)
+ledger_recover_run(const char *runs_dir, const char *name, int64_t now_ms,
+                   struct ledger_closed *out, char *why, size_t why_size)
 {
-    struct recovery r = {.opts = opts, .dir_fd = -1, .writer = {.fd = -1}};
+    struct recovery r = {.now_ms = now_ms, .dir_fd = -1, .writer = {.fd = -1}};
+    char path[LEDGER_PATH_MAX];
+    uint64_t frames = 0;
+    int lock_fd = -1;
+    enum err e = ledger_run_probe(runs_dir, name, &lock_fd);
+
+    if (e == ERR_NOENT)
+        e = ERR_OK; /* it ended, or is of a time when runs had no locks */
+    if (e == ERR_OK)
+        e = file_join(path, sizeof(path), runs_dir, name)
+                ? recover(&r, path, name + LEDGER_RUN_AT, &frames)
+                : ERR_TOOBIG;
+    if (e == ERR_OK)
+        *out = (struct ledger_closed){.frames = frames, .lost = r.lost, .was_open = !r.ended};
+    else if (r.fault != NULL)
+        explain(&r, name, why, why_size);
+    ledger_run_unlock(r.dir_fd, &lock_fd, e == ERR_OK);
+    wal_writer_fini(&r.writer);
+    if (r.dir_fd >= 0)
+        (void)close(r.dir_fd);
+    requests_free(&r.requests);
+    wal_reader_close(&r.reader);
+    free(r.shards);
+    free(r.next_index);
+    return e;
+}
+
+/* Of all but the newest one the lock file alone tells that there is something to do. */
+static bool
+is_closed(const char *runs_dir, const char *name)
+{
+    int lock_fd = -1;
+    enum err e = ledger_run_probe(runs_dir, name, &lock_fd);
+
+    if (lock_fd >= 0)
+        (void)close(lock_fd);
+    return e == ERR_NOENT;
+}
+
+static enum err
+recover_all(const char *runs_dir, int64_t now_ms, struct ledger_runs *runs,
+            struct ledger_previous *previous, char *why, size_t why_size)
+{
+    size_t live = 0;
+
+    for (size_t i = 0; i < runs->count; i++) {
+        const char *name = runs->names[i];
+        struct ledger_closed closed = {0};
+        enum err e;
+
+        if (i + 1 < runs->count && is_closed(runs_dir, name))
+            continue;
+        e = ledger_recover_run(runs_dir, name, now_ms, &closed, why, why_size);
+        if (e != ERR_OK && e != ERR_EXIST)
+            return e;
+        if (i + 1 == runs->count) {
+            previous->live = e == ERR_EXIST;
+            previous->frames = closed.frames;
+        }
+        if (e == ERR_EXIST)
+            memmove(runs->names[live++], name, sizeof(runs->names[0]));
+    }
+    runs->count = live;
+    return ERR_OK;
+}
+
+enum err
+ledger_recover(const char *runs_dir, int64_t now_ms, struct ledger_previous *out,
+               struct ledger_runs *live, char *why, size_t why_size)
+{
     struct ledger_runs runs = {0};
     struct ledger_previous previous = {0};
-    char path[LEDGER_PATH_MAX];
     uint64_t started = 0;
     const char *name;
     enum err e = ledger_runs_list(runs_dir, &runs);
@@ -468,22 +481,15 @@ ledger_recover(const char *runs_dir, const struct ledger_opts *opts, struct ledg
         return e;
     }
     name = runs.names[runs.count - 1];
-    memcpy(previous.run, name + 14, sizeof(previous.run));
-    if (slice_u64(slice_of(name, 13), &started))
+    memcpy(previous.run, name + LEDGER_RUN_AT, sizeof(previous.run));
+    if (slice_u64(slice_of(name, LEDGER_RUN_AT - 1), &started))
         previous.started_ms = (int64_t)started;
-    e = file_join(path, sizeof(path), runs_dir, name) ? recover_run(&r, path, &previous)
-                                                      : ERR_TOOBIG;
-    if (e == ERR_OK)
-        *out = previous;
-    else if (r.fault != NULL)
-        explain(&r, name, why, why_size);
-    wal_writer_fini(&r.writer);
-    if (r.dir_fd >= 0)
-        (void)close(r.dir_fd);
-    requests_free(&r.requests);
-    wal_reader_close(&r.reader);
-    free(r.shards);
-    free(r.next_index);
-    ledger_runs_free(&runs);
-    return e;
+    e = recover_all(runs_dir, now_ms, &runs, &previous, why, why_size);
+    if (e != ERR_OK) {
+        ledger_runs_free(&runs);
+        return e;
+    }
+    *out = previous;
+    *live = runs;
+    return ERR_OK;
 }

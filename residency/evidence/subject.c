@@ -10,15 +10,21 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 /* The store: both files are read at the start, then rows are only appended. A lookup
  * touches memory alone; only the commit thread (subject_flush) and the loading of a charter
- * (subject_tenant_ensure) wait for the disk, outside of the mutex that lookups take. */
+ * (subject_tenant_ensure) wait for the disk, outside of the mutex that lookups take.
+ *
+ * While the store is shared, a new key is read or written under the lock of subjects.rows,
+ * which stands for both files and is only held for reads and writes of the page cache; the
+ * sync is the flush's, before any record that uses the key, whoever made it. */
 
 #define PENDING_MAX ((size_t)1 << 16) /* rows between two flushes */
+#define LOCK_TRIES 500                /* milliseconds */
 
 struct subject_store {
     pthread_mutex_t lock;   /* table, tenants, pending */
@@ -36,6 +42,8 @@ struct subject_store {
     size_t row_count;  /* in the file, erased ones counted, and pending */
     uint64_t rows_end; /* where the next flush writes */
     bool failed;       /* a write or sync failed: never tried again on the same pages */
+    bool shared;       /* another process may append to both files */
+    bool unsynced;     /* rows in the files that nobody here has synced */
 };
 
 static enum err
@@ -108,7 +116,7 @@ load_tenants(struct subject_store *s, uint64_t size, const char **why)
         *why = "tenants.keys: more rows than there can be tenants";
         return ERR_TOOBIG;
     }
-    for (uint64_t i = 0; i < count && e == ERR_OK; i++) {
+    for (uint64_t i = s->tenant_count; i < count && e == ERR_OK; i++) {
         struct subject_tenant *tenant = &s->tenants[s->tenant_count];
 
         e = read_at(s->tenants_fd, row, sizeof(row), i * sizeof(row));
@@ -162,20 +170,60 @@ static enum err
 load_rows(struct subject_store *s, uint64_t size, const char **why)
 {
     enum { CHUNK = 1024 };
-    uint8_t *rows = malloc((size_t)CHUNK * SUBJECT_ROW_SIZE);
+    /* A piece of a row at the end was never synced, so no record uses it. */
+    size_t count = (size_t)(size / SUBJECT_ROW_SIZE);
+    size_t first = (size_t)(s->rows_end / SUBJECT_ROW_SIZE);
+    size_t chunk = count - first < CHUNK ? count - first : CHUNK;
+    uint8_t *rows = malloc((chunk + 1) * SUBJECT_ROW_SIZE);
     enum err e = rows == NULL ? ERR_NOMEM : ERR_OK;
 
-    s->row_count = (size_t)(size / SUBJECT_ROW_SIZE);
-    /* A piece of a row at the end was never synced, so no record uses it. */
-    s->rows_end = (uint64_t)s->row_count * SUBJECT_ROW_SIZE;
-    for (size_t i = 0; i < s->row_count && e == ERR_OK; i += CHUNK) {
-        size_t n = s->row_count - i < CHUNK ? s->row_count - i : CHUNK;
+    for (size_t i = first; i < count && e == ERR_OK; i += CHUNK) {
+        size_t n = count - i < CHUNK ? count - i : CHUNK;
 
         e = read_at(s->rows_fd, rows, n * SUBJECT_ROW_SIZE, (uint64_t)i * SUBJECT_ROW_SIZE);
         for (size_t j = 0; j < n && e == ERR_OK; j++)
             e = load_row(s, rows + j * SUBJECT_ROW_SIZE, why);
     }
     free(rows);
+    if (e == ERR_OK) {
+        s->row_count += count - first;
+        s->rows_end = (uint64_t)count * SUBJECT_ROW_SIZE;
+    }
+    return e;
+}
+
+/* ---- With another process -------------------------------------------------------------- */
+
+static enum err
+lock_files(struct subject_store *s)
+{
+    return file_lock(s->rows_fd, LOCK_TRIES);
+}
+
+static void
+unlock_files(struct subject_store *s)
+{
+    (void)flock(s->rows_fd, LOCK_UN);
+}
+
+/* Under `lock` and the files' lock: what the other process has added. */
+static enum err
+catch_up(struct subject_store *s, const char **why)
+{
+    struct stat tenants, rows;
+    uint64_t rows_end = s->rows_end;
+    size_t tenant_count = s->tenant_count;
+    enum err e;
+
+    if (fstat(s->tenants_fd, &tenants) != 0 || fstat(s->rows_fd, &rows) != 0)
+        return ERR_IO;
+    if ((uint64_t)rows.st_size < s->rows_end)
+        return ERR_CONFLICT;
+    e = load_tenants(s, (uint64_t)tenants.st_size, why);
+    if (e == ERR_OK)
+        e = load_rows(s, (uint64_t)rows.st_size, why);
+    if (s->rows_end != rows_end || s->tenant_count != tenant_count)
+        s->unsynced = true;
     return e;
 }
 
@@ -193,9 +241,16 @@ load(struct subject_store *s, const char *dir, const char **why)
         *why = "the files of the keys folder can't be opened";
         return e;
     }
+    /* Most of it without the lock, so that nobody waits for it: rows only come behind these. */
     e = load_tenants(s, tenants_size, why);
     if (e == ERR_OK)
         e = load_rows(s, rows_size, why);
+    if (e == ERR_OK)
+        e = lock_files(s);
+    if (e == ERR_OK) {
+        e = catch_up(s, why);
+        unlock_files(s);
+    }
     if (e != ERR_OK && *why == NULL)
         *why = "the files of the keys folder can't be read";
     return e;
@@ -211,6 +266,7 @@ subject_store_open(const char *dir, struct subject_store **out, const char **why
     if (s == NULL)
         return ERR_NOMEM;
     s->tenants_fd = s->rows_fd = -1;
+    s->shared = s->unsynced = true; /* nobody here knows what was synced */
     (void)pthread_mutex_init(&s->lock, NULL);
     (void)pthread_mutex_init(&s->writer, NULL);
     s->tenants = calloc(SUBJECT_TENANTS_MAX, sizeof(*s->tenants));
@@ -252,9 +308,19 @@ subject_store_close(struct subject_store **store)
     *store = NULL;
 }
 
-static enum err
-append_tenant(struct subject_store *s, struct slice name, struct subject_tenant *tenant)
+static void
+mark_failed(struct subject_store *s)
 {
+    (void)pthread_mutex_lock(&s->lock);
+    s->failed = true;
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+/* The sync is the caller's. */
+static enum err
+append_tenant(struct subject_store *s, struct slice name)
+{
+    struct subject_tenant *tenant = &s->tenants[s->tenant_count];
     uint8_t row[SUBJECT_TENANT_ROW_SIZE];
     enum err e;
 
@@ -263,40 +329,57 @@ append_tenant(struct subject_store *s, struct slice name, struct subject_tenant 
     hash_sha256(name, tenant->name_hash);
     random_fill(tenant->key, sizeof(tenant->key));
     subject_tenant_row(tenant, row);
-    if (!subject_tenant_read(row, tenant)) /* fills in the tag */
-        return ERR_CRYPTO;
-    e = file_pwrite(s->tenants_fd, slice_of(row, sizeof(row)),
-                    (off_t)(s->tenant_count * sizeof(row)));
-    if (e == ERR_OK && fdatasync(s->tenants_fd) != 0)
-        e = ERR_IO;
+    e = subject_tenant_read(row, tenant) ? ERR_OK : ERR_CRYPTO; /* fills in the tag */
+    if (e == ERR_OK)
+        e = file_pwrite(s->tenants_fd, slice_of(row, sizeof(row)),
+                        (off_t)(s->tenant_count * sizeof(row)));
+    if (e == ERR_OK)
+        e = index_tenant(s, s->tenant_count);
+    if (e == ERR_OK)
+        s->tenant_count++;
+    else
+        hash_wipe(tenant, sizeof(*tenant));
     hash_wipe(row, sizeof(row));
+    return e;
+}
+
+/* Under `writer` and `lock`. */
+static enum err
+find_or_append(struct subject_store *s, struct slice tenant, bool *added)
+{
+    const char *why = NULL;
+    enum err e;
+
+    if (find_tenant(s, tenant) != NULL)
+        return ERR_OK;
+    if (s->failed)
+        return ERR_IO;
+    e = lock_files(s);
+    if (e != ERR_OK)
+        return e;
+    e = catch_up(s, &why);
+    if (e == ERR_OK && find_tenant(s, tenant) == NULL) {
+        e = append_tenant(s, tenant);
+        *added = e == ERR_OK;
+    }
+    unlock_files(s);
     return e;
 }
 
 enum err
 subject_tenant_ensure(struct subject_store *s, struct slice tenant)
 {
-    struct subject_tenant fresh;
-    enum err e = ERR_OK;
+    bool added = false;
+    enum err e;
 
     (void)pthread_mutex_lock(&s->writer);
-    /* Only a holder of `writer` changes the tenants, so reading them needs no `lock`. */
-    if (find_tenant(s, tenant) != NULL)
-        goto out;
-    memset(&fresh, 0, sizeof(fresh));
-    e = s->failed ? ERR_IO : append_tenant(s, tenant, &fresh);
     (void)pthread_mutex_lock(&s->lock);
-    if (e == ERR_OK) {
-        s->tenants[s->tenant_count] = fresh;
-        e = index_tenant(s, s->tenant_count);
-        if (e == ERR_OK)
-            s->tenant_count++;
-    }
-    if (e == ERR_IO)
-        s->failed = true;
+    e = find_or_append(s, tenant, &added);
     (void)pthread_mutex_unlock(&s->lock);
-    hash_wipe(&fresh, sizeof(fresh));
-out:
+    if (added && fdatasync(s->tenants_fd) != 0)
+        e = ERR_IO;
+    if (e == ERR_IO || e == ERR_CONFLICT)
+        mark_failed(s);
     (void)pthread_mutex_unlock(&s->writer);
     return e;
 }
@@ -339,6 +422,49 @@ make_key(struct subject_store *s, const struct subject_tenant *tenant, uint32_t 
     return e;
 }
 
+/* Under `lock`, and the files' lock or as the only process: rows that wait go to the file. */
+static enum err
+write_pending(struct subject_store *s)
+{
+    struct slice rows = slice_of(s->pending, s->pending_count * SUBJECT_ROW_SIZE);
+    enum err e = rows.len == 0 ? ERR_OK : file_pwrite(s->rows_fd, rows, (off_t)s->rows_end);
+
+    if (e != ERR_OK)
+        return e;
+    s->rows_end += rows.len;
+    s->pending_count = 0;
+    s->unsynced = true;
+    return ERR_OK;
+}
+
+/* Under `lock`: the other process may have made it already. */
+static enum err
+share_key(struct subject_store *s, const struct subject_tenant *tenant, uint32_t quarter,
+          const uint8_t id[SUBJECT_ID_SIZE], uint8_t out[SUBJECT_KEY_SIZE])
+{
+    const char *why = NULL;
+    const uint8_t *key;
+    enum err e;
+
+    if (s->failed)
+        return ERR_IO;
+    e = lock_files(s);
+    if (e != ERR_OK)
+        return e;
+    e = catch_up(s, &why);
+    key = e == ERR_OK ? subject_table_find(&s->keys, id) : NULL;
+    if (key != NULL)
+        memcpy(out, key, SUBJECT_KEY_SIZE);
+    else if (e == ERR_OK)
+        e = make_key(s, tenant, quarter, id, out);
+    if (e == ERR_OK)
+        e = write_pending(s);
+    unlock_files(s);
+    if (e != ERR_OK && e != ERR_FULL && e != ERR_NOMEM)
+        s->failed = true;
+    return e;
+}
+
 enum err
 subject_key(struct subject_store *s, struct slice tenant, struct slice subject, int64_t wall_ms,
             uint8_t out[SUBJECT_KEY_SIZE])
@@ -362,14 +488,16 @@ subject_key(struct subject_store *s, struct slice tenant, struct slice subject, 
     if (key != NULL)
         memcpy(out, key, SUBJECT_KEY_SIZE);
     else
-        e = make_key(s, found, quarter, id, out);
+        e = s->shared ? share_key(s, found, quarter, id, out)
+                      : make_key(s, found, quarter, id, out);
 out:
     (void)pthread_mutex_unlock(&s->lock);
     return e;
 }
 
+/* unsynced: whether the files hold rows that have to be synced besides. */
 static enum err
-take_pending(struct subject_store *s, struct slice *rows)
+take_pending(struct subject_store *s, struct slice *rows, bool *unsynced)
 {
     uint8_t *full;
     enum err e;
@@ -377,39 +505,61 @@ take_pending(struct subject_store *s, struct slice *rows)
     (void)pthread_mutex_lock(&s->lock);
     full = s->pending;
     *rows = slice_of(full, s->pending_count * SUBJECT_ROW_SIZE);
+    *unsynced = s->unsynced;
     e = s->failed ? ERR_IO : ERR_OK;
     s->pending = s->flushing;
     s->flushing = full;
     s->pending_count = 0;
+    s->unsynced = false;
     (void)pthread_mutex_unlock(&s->lock);
     return e;
-}
-
-static void
-mark_failed(struct subject_store *s)
-{
-    (void)pthread_mutex_lock(&s->lock);
-    s->failed = true;
-    (void)pthread_mutex_unlock(&s->lock);
 }
 
 enum err
 subject_flush(struct subject_store *s)
 {
     struct slice rows;
+    bool unsynced = false;
     enum err e;
 
     (void)pthread_mutex_lock(&s->writer);
-    e = take_pending(s, &rows);
+    e = take_pending(s, &rows, &unsynced);
     if (e == ERR_OK && rows.len > 0) {
         e = file_pwrite(s->rows_fd, rows, (off_t)s->rows_end);
-        if (e == ERR_OK && fdatasync(s->rows_fd) != 0)
-            e = ERR_IO;
         if (e == ERR_OK)
             s->rows_end += rows.len;
-        else
-            mark_failed(s);
     }
+    if (e == ERR_OK && unsynced && fdatasync(s->tenants_fd) != 0)
+        e = ERR_IO;
+    if (e == ERR_OK && (unsynced || rows.len > 0) && fdatasync(s->rows_fd) != 0)
+        e = ERR_IO;
+    if (e != ERR_OK)
+        mark_failed(s);
+    (void)pthread_mutex_unlock(&s->writer);
+    return e;
+}
+
+enum err
+subject_store_share(struct subject_store *s, bool shared)
+{
+    const char *why = NULL;
+    enum err e;
+
+    (void)pthread_mutex_lock(&s->writer);
+    (void)pthread_mutex_lock(&s->lock);
+    e = s->failed ? ERR_IO : ERR_OK;
+    if (e == ERR_OK && s->shared != shared) {
+        e = lock_files(s);
+        if (e == ERR_OK) {
+            e = shared ? write_pending(s) : catch_up(s, &why);
+            unlock_files(s);
+        }
+        if (e == ERR_OK)
+            s->shared = shared;
+        else if (e != ERR_TIMEOUT)
+            s->failed = true;
+    }
+    (void)pthread_mutex_unlock(&s->lock);
     (void)pthread_mutex_unlock(&s->writer);
     return e;
 }

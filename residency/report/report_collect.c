@@ -455,7 +455,7 @@ read_ledger(struct report *r, uint32_t i)
     if (result.live_run) {
         r->result.live_run = true;
         report_exception_add(r, "live_run", report_pool_text(r->pool, r->run),
-                             "the newest run goes on: later records are not in this report");
+                             "a run goes on: later records are not in this report");
     }
 }
 

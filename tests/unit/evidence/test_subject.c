@@ -8,13 +8,22 @@
 #include "residency/evidence/subject.h"
 
 static struct subject_store *
-open_store(const struct fixture *f)
+open_shared(const struct fixture *f)
 {
     struct subject_store *s = NULL;
     const char *why = NULL;
 
     assert_int_equal(subject_store_open(f->dir, &s, &why), ERR_OK);
     assert_null(why);
+    return s;
+}
+
+static struct subject_store *
+open_store(const struct fixture *f)
+{
+    struct subject_store *s = open_shared(f);
+
+    assert_int_equal(subject_store_share(s, false), ERR_OK);
     return s;
 }
 
@@ -213,6 +222,104 @@ commitments(void **state)
     assert_memory_not_equal(mac, expected, 32);
 }
 
+/* Two processes of one node: two stores on one folder, each with locks of its own. */
+static void
+two_processes_make_one_key(void **state)
+{
+    struct fixture *f = fixture_new();
+    struct subject_store *old = open_store(f);
+    struct subject_store *new = NULL;
+    uint8_t before[32], a[32], b[32];
+
+    (void)state;
+    assert_int_equal(subject_tenant_ensure(old, SLICE_LIT("acme")), ERR_OK);
+    get(old, "acme", "known", FIXTURE_NOW_MS, before); /* still waits in memory */
+    assert_int_equal(subject_store_share(old, true), ERR_OK);
+    new = open_shared(f);
+    get(new, "acme", "known", FIXTURE_NOW_MS, a);
+    assert_memory_equal(before, a, 32);
+    get(old, "acme", "first here", FIXTURE_NOW_MS, a);
+    get(new, "acme", "first here", FIXTURE_NOW_MS, b);
+    assert_memory_equal(a, b, 32);
+    get(new, "acme", "first there", FIXTURE_NOW_MS, a);
+    get(old, "acme", "first there", FIXTURE_NOW_MS, b);
+    assert_memory_equal(a, b, 32);
+    /* A tenant that only the new one's charter has, and subjects of it. */
+    assert_int_equal(subject_tenant_ensure(new, SLICE_LIT("beta")), ERR_OK);
+    get(new, "beta", "u", FIXTURE_NOW_MS, a);
+    get(old, "acme", "after", FIXTURE_NOW_MS, b);
+    get(old, "beta", "u", FIXTURE_NOW_MS, b);
+    assert_memory_equal(a, b, 32);
+    assert_int_equal(subject_tenant_ensure(old, SLICE_LIT("beta")), ERR_OK);
+    assert_int_equal(subject_flush(old), ERR_OK);
+    assert_int_equal(subject_flush(new), ERR_OK);
+    subject_store_close(&old);
+    assert_int_equal(subject_store_share(new, false), ERR_OK);
+    get(new, "acme", "alone again", FIXTURE_NOW_MS, before);
+    assert_int_equal(subject_flush(new), ERR_OK);
+    subject_store_close(&new);
+    new = open_store(f);
+    get(new, "acme", "alone again", FIXTURE_NOW_MS, a);
+    assert_memory_equal(before, a, 32);
+    get(new, "beta", "u", FIXTURE_NOW_MS, a);
+    assert_memory_equal(a, b, 32);
+    subject_store_close(&new);
+    fixture_free(f);
+}
+
+#define RACERS_SUBJECTS 400
+
+struct racer {
+    struct subject_store *store;
+    uint8_t keys[RACERS_SUBJECTS][32];
+};
+
+static void *
+race(void *arg)
+{
+    struct racer *r = arg;
+
+    for (int i = 0; i < RACERS_SUBJECTS; i++) {
+        char subject[16];
+
+        if (!text_format(subject, sizeof(subject), "s%d", i) ||
+            subject_key(r->store, SLICE_LIT("acme"), slice_str(subject), FIXTURE_NOW_MS,
+                        r->keys[i]) != ERR_OK)
+            return NULL;
+        if (i % 50 == 0 && subject_flush(r->store) != ERR_OK)
+            return NULL;
+    }
+    return r;
+}
+
+static void
+a_race_of_two_processes_makes_one_key(void **state)
+{
+    struct fixture *f = fixture_new();
+    struct racer *r = calloc(2, sizeof(*r));
+    pthread_t threads[2];
+    void *result = NULL;
+
+    (void)state;
+    assert_non_null(r);
+    r[0].store = open_shared(f);
+    assert_int_equal(subject_tenant_ensure(r[0].store, SLICE_LIT("acme")), ERR_OK);
+    r[1].store = open_shared(f);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, race, &r[i]), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pthread_join(threads[i], &result), 0);
+        assert_non_null(result);
+    }
+    assert_memory_equal(r[0].keys, r[1].keys, sizeof(r[0].keys));
+    subject_store_close(&r[0].store);
+    subject_store_close(&r[1].store);
+    r[0].store = open_store(f); /* which two rows with one id would refuse */
+    subject_store_close(&r[0].store);
+    free(r);
+    fixture_free(f);
+}
+
 int
 main(void)
 {
@@ -223,6 +330,8 @@ main(void)
         cmocka_unit_test(damaged_rows_are_refused),
         cmocka_unit_test(wrong_tenant_key_is_refused),
         cmocka_unit_test(commitments),
+        cmocka_unit_test(two_processes_make_one_key),
+        cmocka_unit_test(a_race_of_two_processes_makes_one_key),
     };
 
     check_never_fatal();

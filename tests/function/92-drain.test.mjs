@@ -1,0 +1,154 @@
+// SIGTERM: the node says that it goes, takes what still comes, and ends when everything that it
+// answered has arrived.
+import assert from 'node:assert/strict';
+import https from 'node:https';
+import net from 'node:net';
+import path from 'node:path';
+import { ask, BINARY, chat, chatBody, useMesh } from './lib.mjs';
+import { Child } from './process.mjs';
+
+const WAIT_MS = 1500;
+const ANSWER_BYTES = 8 * 1024 * 1024;
+
+const scene = useMesh({
+  backends: [{ name: 'de-1', region: 'eu-central', kind: 'vllm', operator: 'DE', slots: 16 },
+    { name: 'ie-1', region: 'eu-west', kind: 'vllm', operator: 'IE', slots: 16 }],
+  config: (config) => { config.timeouts = { drain_wait_ms: WAIT_MS, drain_ms: 30_000 }; },
+});
+
+const german = async (mesh) => ({ token: await mesh.token('acme/de'), from: 'DE' });
+
+// Ends the node by SIGTERM, and starts it again when `action` is done.
+async function whileDraining(mesh, action) {
+  await mesh.serves(mesh.central, 'acme/de', 'DE');
+  mesh.central.child.signal('SIGTERM');
+  await action();
+  const { code } = await mesh.central.child.exited;
+  assert.equal(code, 0, mesh.central.child.tail());
+  await mesh.central.start();
+}
+
+scene('not ready at once, accepting for a while, and every answer ends its connection', async (mesh) => {
+  const who = await german(mesh);
+  const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
+  let answer = await ask(mesh.central, who, { body: chatBody(), agent });
+  assert.notEqual(answer.headers.connection, 'close');
+  await whileDraining(mesh, async () => {
+    const ready = await mesh.central.admin('/ready');
+    assert.equal(ready.status, 503);
+    assert.equal(JSON.parse(ready.text).reason, 'draining');
+    answer = await ask(mesh.central, who, { body: chatBody(), agent }); // the kept one
+    assert.equal(answer.status, 200);
+    assert.equal(answer.headers.connection, 'close');
+    answer = await chat(mesh.central, who); // a new one
+    assert.equal(answer.status, 200);
+    assert.equal(answer.headers.connection, 'close');
+  });
+  agent.destroy();
+});
+
+scene('a slow reader gets all of an answer that is over for the node', async (mesh) => {
+  const who = await german(mesh);
+  await mesh.serves(mesh.central, 'acme/de', 'DE');
+  await mesh.de.script({ body: { text: 'x'.repeat(ANSWER_BYTES) } });
+  const reading = new Promise((resolve, reject) => {
+    let bytes = 0;
+    const request = https.request({ host: mesh.central.host, port: mesh.central.port,
+      path: '/v1/chat/completions', method: 'POST', agent: false, ca: mesh.central.ca,
+      servername: mesh.central.servername, headers: { host: mesh.central.authority,
+        authorization: `Bearer ${who.token}`, 'x-forwarded-for': '194.25.0.125',
+        'content-type': 'application/json' } }, (answer) => {
+      mesh.central.child.signal('SIGTERM');
+      answer.on('data', (chunk) => {
+        bytes += chunk.length;
+        answer.pause();
+        setTimeout(() => answer.resume(), 5); // the rate of the reader, not a wait for luck
+      });
+      answer.once('end', () => resolve({ bytes, complete: answer.complete }));
+      answer.once('error', reject);
+    });
+    request.once('error', reject);
+    request.end(JSON.stringify(chatBody()));
+  });
+  const { bytes, complete } = await reading;
+  assert.ok(complete);
+  assert.ok(bytes > ANSWER_BYTES, `${bytes} bytes`);
+  const { code } = await mesh.central.child.exited;
+  assert.equal(code, 0, mesh.central.child.tail());
+  await mesh.de.script({});
+  await mesh.central.start();
+});
+
+scene('while streams are finished nobody new is kept waiting', async (mesh) => {
+  const who = await german(mesh);
+  await mesh.serves(mesh.central, 'acme/de', 'DE');
+  await mesh.de.hold(true);
+  const waits = chat(mesh.central, who);
+  await mesh.de.until('in_flight=1');
+  mesh.central.child.signal('SIGTERM');
+  await mesh.central.until('the sockets are closed', () => new Promise((resolve) => {
+    const socket = net.connect(mesh.central.port, '127.0.0.1', () => {
+      socket.destroy();
+      resolve(false);
+    });
+    socket.once('error', (error) => resolve(error.code === 'ECONNREFUSED'));
+  }));
+  assert.ok(mesh.central.child.running);
+  await mesh.de.hold(false);
+  assert.equal((await waits).status, 200);
+  const { code } = await mesh.central.child.exited;
+  assert.equal(code, 0);
+  await mesh.central.start();
+});
+
+// --- Sockets that a service manager opened -------------------------------------------------
+
+// Opens the ports as fds 3 and up, and becomes the node.
+const ACTIVATE = String.raw`
+use POSIX ();
+use Socket;
+my @sockets;
+for my $port (split /,/, shift) {
+    socket(my $s, PF_INET, SOCK_STREAM, 0) or die;
+    setsockopt($s, SOL_SOCKET, SO_REUSEADDR, 1) or die;
+    bind($s, sockaddr_in($port, INADDR_LOOPBACK)) or die;
+    listen($s, 64) or die;
+    push @sockets, $s;
+}
+POSIX::dup2(fileno($sockets[$_]), 20 + $_) for 0 .. $#sockets;
+for (0 .. $#sockets) {
+    POSIX::dup2(20 + $_, 3 + $_);
+    POSIX::close(20 + $_);
+}
+$ENV{LISTEN_PID} = $$;
+$ENV{LISTEN_FDS} = @sockets;
+exec @ARGV or die;
+`;
+
+function activated(mesh, ports, names) {
+  return new Child('perl', ['-e', ACTIVATE, ports.join(','), BINARY, 'node', '--config',
+    mesh.central.config], { log: path.join(mesh.logs, `activated-${names}.log`),
+    env: { LISTEN_FDNAMES: names } });
+}
+
+scene('sockets of the service manager are used, and wrong ones are named', async (mesh) => {
+  const ports = [mesh.ports.base + 28, mesh.ports.base + 29];
+  await mesh.central.stop();
+  for (const [names, words] of [['public:metrics', /names are public, mesh and admin/],
+    ['public:public', /two of that name/], ['public:admin:mesh', /a name without a socket/]]) {
+    const child = activated(mesh, ports, names);
+    assert.equal((await child.exited).code, 1, child.tail());
+    assert.match(child.tail(), words);
+  }
+  // Other ports than the config's: who answers there was given them.
+  const child = activated(mesh, ports, 'public:admin');
+  await child.until('it is ready', async () =>
+    (await fetch(`http://127.0.0.1:${ports[1]}/ready`)).status === 200);
+  const there = { host: '127.0.0.1', port: ports[0], ca: mesh.central.ca,
+    servername: 'localhost', authority: `localhost:${ports[0]}` };
+  const who = await german(mesh);
+  await child.until('it serves', async () => (await chat(there, who)).status === 200);
+  const { code } = await child.end();
+  assert.equal(code, 0, child.tail());
+  await mesh.central.start();
+});
