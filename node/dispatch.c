@@ -43,7 +43,7 @@ judge_references(struct txn *t, const struct charter_tenant *tenant, struct deci
     struct body_facts facts;
 
     if (decision->reason == DECIDE_PERMITTED &&
-        (body_scan(buf_slice(&t->body), t->worker->keys, tenant, &facts) != ERR_OK ||
+        (body_scan(buf_slice(&t->body), t->worker->keys, t->endpoint, tenant, &facts) != ERR_OK ||
          facts.points_outside)) {
         decision->reason = DECIDE_REMOTE_REFERENCE;
         bits_clear(&decision->legal);
@@ -115,6 +115,7 @@ choose_now(struct txn *t)
                                  .tried_nodes = &t->tried_nodes,
                                  .own_node = s->own_node,
                                  .own_region = s->own_region,
+                                 .kinds = t->endpoint->kinds,
                                  .own_region_only = t->peer_request || !t->decision.cross_region_ok,
                                  .random = random_stock_u64(&w->random)};
 

@@ -73,7 +73,10 @@ answer_models(struct txn *t)
     text_init(&out, buf_room(&body, MODELS_BODY_MAX, &room), MODELS_BODY_MAX);
     if (room < MODELS_BODY_MAX)
         out.size = room;
-    models_write(t->pinned->charter, &t->identity, &out);
+    if (t->endpoint->kind == ENDPOINT_TAGS)
+        models_write_tags(t->pinned->charter, &t->identity, &out);
+    else
+        models_write(t->pinned->charter, &t->identity, &out);
     c->txn = NULL;
     if (!text_ok(&out))
         refuse_unknown(c, REFUSAL_OVERLOADED, "the list of models is too long", SLICE_NONE);
@@ -158,7 +161,7 @@ begin_known(struct client *c, const struct h1_head *head, const struct endpoint 
         return peer_identify(t);
     if (!identify_caller(t))
         return false;
-    if (endpoint->kind == ENDPOINT_MODELS) {
+    if (endpoint->kind == ENDPOINT_MODELS || endpoint->kind == ENDPOINT_TAGS) {
         answer_models(t);
         return false;
     }
@@ -244,7 +247,7 @@ journey_run(struct txn *t)
                        NULL);
         return;
     }
-    if (body_scan(buf_slice(&t->body), t->worker->keys, tenant, &t->facts) != ERR_OK) {
+    if (body_scan(buf_slice(&t->body), t->worker->keys, t->endpoint, tenant, &t->facts) != ERR_OK) {
         journey_refuse(t, REFUSAL_BAD_REQUEST, "bad_request", t->facts.why, t->facts.param);
         return;
     }

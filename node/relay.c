@@ -86,6 +86,8 @@ write_head(const struct txn *t, const struct outgoing *o, struct text *out)
     text_add_str(out, "\r\n");
     h1_write_field(out, SLICE_LIT("Content-Type"), SLICE_LIT("application/json"));
     h1_write_field_u64(out, SLICE_LIT("Content-Length"), length);
+    if (t->api_version.p != NULL)
+        h1_write_field(out, SLICE_LIT("Anthropic-Version"), t->api_version);
     h1_write_field(out, SLICE_LIT("X-Request-Id"), slice_str(t->id));
     h1_write_field(out, SLICE_LIT("Residency-Attestation"), t->a1);
     if (target->authorization != NULL)

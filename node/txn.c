@@ -83,6 +83,21 @@ keep_forwarded(struct txn *t, const struct h1_head *head)
     }
 }
 
+/* A date, once, or nothing: it goes to the backend as it came. */
+static void
+keep_api_version(struct txn *t, const struct h1_head *head)
+{
+    size_t count = 0;
+    struct slice value = keep_field(t, head, "anthropic-version", &count);
+
+    if (count != 1 || value.len != 10)
+        return;
+    for (size_t i = 0; i < value.len; i++)
+        if (i == 4 || i == 7 ? value.p[i] != '-' : value.p[i] < '0' || value.p[i] > '9')
+            return;
+    t->api_version = value;
+}
+
 /* Law 5: what a client says about residency is not even looked at. */
 static void
 keep_or_drop_residency(struct txn *t, const struct h1_head *head)
@@ -145,6 +160,7 @@ txn_new(struct client *c, const struct h1_head *head)
     t->api_key = keep_field(t, head, "x-api-key", &t->api_key_count);
     t->class_name = keep_field(t, head, "x-portolan-class", &t->class_count);
     t->content_type = keep_field(t, head, "content-type", NULL);
+    keep_api_version(t, head);
     keep_forwarded(t, head);
     keep_or_drop_residency(t, head);
     (void)atomic_fetch_add_explicit(&w->shared->metrics.requests_open, 1, memory_order_relaxed);

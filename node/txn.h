@@ -66,6 +66,7 @@ struct txn {
     size_t forwarded_count;
     bool forwarded_overflow;
     struct slice content_type;
+    struct slice api_version;  /* anthropic-version, where it has its form */
     struct geo_address remote; /* the other end of the socket */
 
     /* Who and where. */

@@ -31,7 +31,7 @@ scan(const char *body, struct body_facts *f)
     static const char *hosts[] = {"files.acme.example"};
     static const struct charter_tenant tenant = {.remote_hosts = hosts, .remote_host_count = 1};
 
-    return body_scan(slice_str(body), keys, &tenant, f);
+    return body_scan(slice_str(body), keys, endpoint_at(0), &tenant, f);
 }
 
 static void
@@ -75,6 +75,14 @@ test_refused(void **state)
         {"{\"model\":\"m\",\"stream\":\"true\"}", "stream"},
         {"{\"model\":\"m\",\"store\":true}", "store"},
         {"{\"model\":\"m\",\"previous_response_id\":\"r\"}", "previous_response_id"},
+        {"{\"model\":\"m\",\"previous_response_id\":false}", "previous_response_id"},
+        {"{\"model\":\"m\",\"background\":true}", "background"},
+        {"{\"model\":\"m\",\"conversation\":{\"id\":\"c\"}}", "conversation"},
+        {"{\"model\":\"m\",\"container\":\"c\"}", "container"},
+        {"{\"model\":\"m\",\"prompt\":{\"id\":\"pmpt\"}}", "prompt"},
+        {"{\"model\":\"m\",\"messages\":[{\"content\":[{\"file\":{\"file_id\":\"f\"}}]}]}",
+         "file_id"},
+        {"{\"model\":\"m\",\"tools\":[{\"vector_store_ids\":[\"v\"]}]}", "file_id"},
     };
 
     (void)state;
@@ -131,6 +139,35 @@ test_references(void **state)
         {"\"tools\":[{\"type\":\"web_search_preview\"}]}", true, ""},
         {"\"tools\":[{\"type\":\"file_search\"}]}", true, ""},
         {"\"web_search_options\":{}}", true, ""},
+        {"\"mcp_servers\":[]}", true, ""},
+        {"\"prompt\":\"see http://evil.example/\",\"background\":false}", false, ""},
+        /* Anthropic: content by address, tools of the server and of the caller. */
+        {"\"messages\":[{\"content\":[{\"source\":{\"type\":\"url\",\"url\":"
+         "\"https://evil.example/a\"}}]}]}",
+         true, "evil.example"},
+        {"\"messages\":[{\"content\":[{\"source\":{\"type\":\"base64\",\"data\":\"AA==\"}}]}]}",
+         false, ""},
+        {"\"messages\":[{\"content\":[{\"type\":\"tool_use\",\"input\":{\"url\":"
+         "\"https://evil.example/\"}},{\"type\":\"text\"}]}]}",
+         false, ""},
+        {"\"messages\":[{\"content\":[{\"input\":{\"a\":{}}},{\"url\":\"https://evil.example/"
+         "\"}]}]}",
+         true, "evil.example"},
+        {"\"input\":{\"url\":\"https://evil.example/\"}}", true, "evil.example"},
+        {"\"tools\":[{\"name\":\"f\",\"input_schema\":{\"type\":\"object\",\"properties\":{\"url\":"
+         "{\"type\":\"string\"},\"file_id\":{\"type\":\"string\"}}}}]}",
+         false, ""},
+        {"\"tools\":[{\"type\":\"custom\"},{\"type\":\"bash_20250124\"}]}", false, ""},
+        {"\"tools\":[{\"type\":\"web_fetch_20250910\"}]}", true, ""},
+        {"\"tools\":[{\"type\":\"code_interpreter\"}]}", true, ""},
+        {"\"tools\":[{\"type\":\"of tomorrow\"}]}", true, ""},
+        {"\"input\":[{\"type\":\"item_reference\",\"id\":\"m\"}]}", true, ""},
+        /* Ollama: images in base64, not by address. */
+        {"\"messages\":[{\"images\":[\"iVBORw0KGgo/+=\"]}]}", false, ""},
+        {"\"images\":[\"AAAA\",\"https://evil.example/a\"]}", true, "evil.example"},
+        {"\"image\":\"file:///etc/passwd\"}", true, ""},
+        {"\"image\":\"file\\u003a///etc/passwd\"}", true, ""},
+        {"\"images\":[],\"text\":\"https://evil.example/\"}", false, ""},
     };
 
     (void)state;
@@ -154,9 +191,36 @@ test_no_tenant_names_nothing(void **state)
     (void)state;
     assert_int_equal(
         body_scan(slice_str("{\"model\":\"m\",\"url\":\"https://files.acme.example/\"}"), keys,
-                  NULL, &f),
+                  endpoint_at(0), NULL, &f),
         ERR_OK);
     assert_true(f.points_outside);
+}
+
+/* What an absent `stream` means is the endpoint's: Ollama streams unless told not to. */
+static void
+test_default_of_stream(void **state)
+{
+    static const struct {
+        const char *path;
+        const char *body;
+        bool stream;
+    } rows[] = {
+        {"/v1/chat/completions", "{\"model\":\"m\"}", false},
+        {"/api/chat", "{\"model\":\"m\"}", true},
+        {"/api/chat", "{\"model\":\"m\",\"stream\":null}", true},
+        {"/api/generate", "{\"model\":\"m\",\"stream\":false}", false},
+        {"/api/embed", "{\"model\":\"m\"}", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        bool other;
+        const struct endpoint *e = endpoint_find(H1_POST, slice_str(rows[i].path), false, &other);
+        struct body_facts f;
+
+        assert_int_equal(body_scan(slice_str(rows[i].body), keys, e, NULL, &f), ERR_OK);
+        assert_int_equal(f.stream, rows[i].stream);
+    }
 }
 
 int
@@ -167,6 +231,7 @@ main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_references),
         cmocka_unit_test(test_no_tenant_names_nothing),
+        cmocka_unit_test(test_default_of_stream),
     };
 
     check_never_fatal();
