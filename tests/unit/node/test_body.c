@@ -97,15 +97,31 @@ test_refused(void **state)
     }
 }
 
-/* Every row stands behind {"model":"m", */
+/* Every rest stands behind {"model":"m", */
+struct reference {
+    const char *rest;
+    bool outside;
+    const char *host;
+};
+
+static void
+check_references(const struct reference *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct body_facts f;
+        char body[512];
+
+        assert_true(text_format(body, sizeof(body), "{\"model\":\"m\",%s", rows[i].rest));
+        if (scan(body, &f) != ERR_OK || f.points_outside != rows[i].outside)
+            fail_msg("row %zu: %s", i, body);
+        assert_true(slice_is(f.remote_host, rows[i].host));
+    }
+}
+
 static void
 test_references(void **state)
 {
-    static const struct {
-        const char *rest;
-        bool outside;
-        const char *host;
-    } rows[] = {
+    static const struct reference rows[] = {
         {"\"a\":1}", false, ""},
         {"\"store\":false,\"previous_response_id\":null,\"stream\":null}", false, ""},
         {"\"messages\":[{\"content\":\"see http://evil.example/\"}]}", false, ""},
@@ -139,6 +155,17 @@ test_references(void **state)
         {"\"tools\":[{\"type\":\"web_search_preview\"}]}", true, ""},
         {"\"tools\":[{\"type\":\"file_search\"}]}", true, ""},
         {"\"web_search_options\":{}}", true, ""},
+    };
+
+    (void)state;
+    check_references(rows, ARRAY_COUNT(rows));
+}
+
+/* The same in the words of other protocols. */
+static void
+test_references_of_protocols(void **state)
+{
+    static const struct reference rows[] = {
         {"\"mcp_servers\":[]}", true, ""},
         {"\"prompt\":\"see http://evil.example/\",\"background\":false}", false, ""},
         /* Anthropic: content by address, tools of the server and of the caller. */
@@ -171,15 +198,7 @@ test_references(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
-        struct body_facts f;
-        char body[512];
-
-        assert_true(text_format(body, sizeof(body), "{\"model\":\"m\",%s", rows[i].rest));
-        if (scan(body, &f) != ERR_OK || f.points_outside != rows[i].outside)
-            fail_msg("row %zu: %s", i, body);
-        assert_true(slice_is(f.remote_host, rows[i].host));
-    }
+    check_references(rows, ARRAY_COUNT(rows));
 }
 
 /* Without a tenant's policy every host is outside. */
@@ -230,6 +249,7 @@ main(void)
         cmocka_unit_test(test_facts),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_references),
+        cmocka_unit_test(test_references_of_protocols),
         cmocka_unit_test(test_no_tenant_names_nothing),
         cmocka_unit_test(test_default_of_stream),
     };
