@@ -36,7 +36,8 @@ static bool
 is_media_key(struct slice key)
 {
     return slice_is(key, "image") || slice_is(key, "images") || slice_is(key, "mask") ||
-           slice_is(key, "audio") || slice_is(key, "video") || slice_is(key, "videos");
+           slice_is(key, "audio") || slice_is(key, "video") || slice_is(key, "videos") ||
+           slice_is(key, "known_speaker_references");
 }
 
 /* Members that name what a server holds: where that lies nobody can tell (law 3). */
@@ -90,22 +91,38 @@ host_of(struct slice url)
     return slice_sub(rest, 0, end);
 }
 
-static void
-reference(struct scan *c, const struct jscan_token *t)
+enum body_member
+body_member(struct slice name)
+{
+    return is_url_key(name)      ? BODY_MEMBER_URL
+           : is_media_key(name)  ? BODY_MEMBER_MEDIA
+           : is_stored_key(name) ? BODY_MEMBER_STORED
+                                 : BODY_MEMBER_OTHER;
+}
+
+void
+body_reference(struct slice value, bool unclear, const struct charter_tenant *tenant,
+               struct body_facts *out)
 {
     struct slice host;
 
     /* An empty value points nowhere; data: carries its content. */
-    if (t->raw.len == 0 ||
-        (t->raw.len >= 5 && slice_eq_nocase(slice_sub(t->raw, 0, 5), SLICE_LIT("data:"))))
+    if (value.len == 0 ||
+        (value.len >= 5 && slice_eq_nocase(slice_sub(value, 0, 5), SLICE_LIT("data:"))))
         return;
-    host = t->escaped ? SLICE_LIT("") : host_of(t->raw);
-    if (c->tenant != NULL && host.len > 0 && decide_remote_host_ok(c->tenant, host))
+    host = unclear ? SLICE_LIT("") : host_of(value);
+    if (tenant != NULL && host.len > 0 && decide_remote_host_ok(tenant, host))
         return;
-    if (!c->out->points_outside) {
-        c->out->points_outside = true;
-        c->out->remote_host = host;
+    if (!out->points_outside) {
+        out->points_outside = true;
+        out->remote_host = host;
     }
+}
+
+static void
+reference(struct scan *c, const struct jscan_token *t)
+{
+    body_reference(t->raw, t->escaped, c->tenant, c->out);
 }
 
 static enum err

@@ -36,4 +36,17 @@ MUST_USE enum err body_scan(struct slice body, struct jscan_keys *keys,
                             const struct endpoint *endpoint, const struct charter_tenant *tenant,
                             struct body_facts *out);
 
+/* ---- What forms are judged by too ----------------------------------------------------- */
+
+enum body_member {
+    BODY_MEMBER_OTHER,
+    BODY_MEMBER_URL,    /* names an address */
+    BODY_MEMBER_MEDIA,  /* an image or a sound; some servers take an address there too */
+    BODY_MEMBER_STORED, /* names what a server holds */
+};
+enum body_member body_member(struct slice name);
+/* A value at a member that names an address; without a host: none that can be told. */
+void body_reference(struct slice value, bool unclear, const struct charter_tenant *tenant,
+                    struct body_facts *out);
+
 #endif

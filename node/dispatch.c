@@ -43,8 +43,7 @@ judge_references(struct txn *t, const struct charter_tenant *tenant, struct deci
     struct body_facts facts;
 
     if (decision->reason == DECIDE_PERMITTED &&
-        (body_scan(buf_slice(&t->body), t->worker->keys, t->endpoint, tenant, &facts) != ERR_OK ||
-         facts.points_outside)) {
+        (upload_scan(t, tenant, &facts) != ERR_OK || facts.points_outside)) {
         decision->reason = DECIDE_REMOTE_REFERENCE;
         bits_clear(&decision->legal);
     }
@@ -277,8 +276,19 @@ on_upstream(void *owner, struct upstream *u, unsigned events)
         upstream_abort(t->upstream);
         t->upstream = NULL;
     } else {
+        if ((events & CONN_DRAINED) != 0)
+            upload_drained(t);
+        if ((events & CONN_TIMED_OUT) != 0 && upload_timed_out(t))
+            return;
         relay_event(t, events);
     }
+}
+
+/* What may wait unsent of a request. */
+static size_t
+request_room(const struct txn *t)
+{
+    return upload_streams(t) ? UPLOAD_OUT_MAX : buf_used(&t->body);
 }
 
 /* True: a connection was checked out or is being made, or the request was refused. */
@@ -292,7 +302,7 @@ check_out(struct txn *t)
 
     if (e == ERR_OK)
         e = upstream_checkout(t->worker->upstreams, s, permit, s->tenant_ids[tenant->top],
-                              buf_used(&t->body), on_upstream, t, &t->upstream);
+                              request_room(t), on_upstream, t, &t->upstream);
     if (e == ERR_OK) {
         txn_move(t, TXN_CHECKOUT);
         if (upstream_ready(t->upstream))
@@ -416,6 +426,7 @@ dispatch_failed(struct txn *t, const char *outcome, int status, enum breaker_out
         return;
     }
     may_retry = connected ? t->attempt_count < 2 && t->endpoint->replay_safe &&
+                                !(upload_streams(t) && t->sent_any) &&
                                 t->refusal != REFUSAL_UPSTREAM_TIMEOUT &&
                                 admission_retry_take(t->worker->shared->admission)
                           : t->connect_failures < TXN_ATTEMPTS_MAX;

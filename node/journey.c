@@ -156,6 +156,13 @@ begin_known(struct client *c, const struct h1_head *head, const struct endpoint 
     c->txn = t;
     t->endpoint = endpoint;
     txn_move(t, TXN_READ_BODY);
+    if (endpoint->body == ENDPOINT_FORM && (t->upload = upload_new(head)) == NULL) {
+        c->txn = NULL;
+        txn_move(t, TXN_DONE);
+        txn_free(t);
+        refuse_unknown(c, REFUSAL_OVERLOADED, "no memory for a form now", SLICE_NONE);
+        return false;
+    }
     random_uuid7(&t->worker->random, t->received_ms, t->id);
     if (t->peer_request)
         return peer_identify(t);
@@ -218,13 +225,15 @@ journey_body(struct txn *t, struct slice piece)
     enum err e;
 
     /* Refused already; the answer waits for its record, and nothing more is taken. */
+    if (upload_is_open(t) && (t->state == TXN_SEND || t->state == TXN_RELAY))
+        return upload_piece(t, piece);
     if (t->state != TXN_READ_BODY)
         return false;
     held = atomic_fetch_add_explicit(&m->body_bytes, (int64_t)piece.len, memory_order_relaxed);
     t->body_counted += (int64_t)piece.len;
     e = held + (int64_t)piece.len > budget ? ERR_NOMEM : buf_add(&t->body, piece);
     if (e == ERR_OK)
-        return true;
+        return t->upload == NULL || upload_look(t, piece);
     if (e == ERR_TOOBIG)
         journey_refuse(t, REFUSAL_REQUEST_TOO_LARGE, "request_too_large",
                        "the body is larger than this node takes", NULL);
@@ -233,24 +242,23 @@ journey_body(struct txn *t, struct slice piece)
     return false;
 }
 
-void
-journey_run(struct txn *t)
+static bool
+class_is_clear(struct txn *t)
 {
-    const struct charter_tenant *tenant = &t->pinned->charter->tenants[t->identity.tenant];
+    if (t->class_count <= 1)
+        return true;
+    journey_refuse(t, REFUSAL_BAD_REQUEST, "bad_request",
+                   "X-Portolan-Class may be given once: which one counts would be a guess", NULL);
+    return false;
+}
+
+/* The caller's evidence and the tenant's limits; then the way out. */
+static void
+admit(struct txn *t)
+{
     struct admission *admission = t->worker->shared->admission;
     enum admission_reason admitted;
 
-    txn_move(t, TXN_DECIDE);
-    if (t->class_count > 1) {
-        journey_refuse(t, REFUSAL_BAD_REQUEST, "bad_request",
-                       "X-Portolan-Class may be given once: which one counts would be a guess",
-                       NULL);
-        return;
-    }
-    if (body_scan(buf_slice(&t->body), t->worker->keys, t->endpoint, tenant, &t->facts) != ERR_OK) {
-        journey_refuse(t, REFUSAL_BAD_REQUEST, "bad_request", t->facts.why, t->facts.param);
-        return;
-    }
     if (!(t->peer_request ? peer_check_body(t) : attest_subject(t)))
         return;
     /* The ingress counts a tenant's requests; a forwarded one was counted there. */
@@ -267,6 +275,42 @@ journey_run(struct txn *t)
         t->tenant_entered = true;
     }
     dispatch(t);
+}
+
+void
+journey_run(struct txn *t)
+{
+    const struct charter_tenant *tenant = &t->pinned->charter->tenants[t->identity.tenant];
+
+    if (upload_streams(t)) {
+        upload_end(t);
+        return;
+    }
+    txn_move(t, TXN_DECIDE);
+    if (!class_is_clear(t))
+        return;
+    if (upload_scan(t, tenant, &t->facts) != ERR_OK) {
+        journey_refuse(t, REFUSAL_BAD_REQUEST, "bad_request", t->facts.why, t->facts.param);
+        return;
+    }
+    admit(t);
+}
+
+void
+journey_stream(struct txn *t)
+{
+    txn_move(t, TXN_DECIDE);
+    if (class_is_clear(t))
+        admit(t);
+}
+
+void
+journey_refuse_body(struct txn *t, enum refusal refusal, const char *reason, const char *words)
+{
+    if (upload_streams(t))
+        upload_refuse(t, refusal, reason, words, NULL);
+    else
+        journey_refuse(t, refusal, reason, words, NULL);
 }
 
 /* ---- endings ----------------------------------------------------------------------- */

@@ -88,20 +88,32 @@ peer_identify(struct txn *t)
     return true;
 }
 
-bool
-peer_check_body(struct txn *t)
+/* The body must be the one that was attested: by its commitment, or, of a form that streams
+ * through, by being one. */
+static bool
+body_is_attested(struct txn *t)
 {
     char encoded[RECORD_HASH_SIZE];
     struct text out;
     struct hmac m;
 
+    if (upload_streams(t)) {
+        upload_commit_begin(t);
+        return t->hop0->request_streamed;
+    }
     commitment_init(&m, t->key, "request");
     hmac_add(&m, buf_slice(&t->body));
     hmac_final(&m, t->request_commitment);
     t->request_committed = true;
     text_init(&out, encoded, sizeof(encoded));
     text_add_b64url(&out, slice_of(t->request_commitment, sizeof(t->request_commitment)));
-    if (!slice_eq(text_slice(&out), slice_str(t->hop0->request_commitment))) {
+    return slice_eq(text_slice(&out), slice_str(t->hop0->request_commitment));
+}
+
+bool
+peer_check_body(struct txn *t)
+{
+    if (!body_is_attested(t)) {
         journey_refuse(t, REFUSAL_BAD_REQUEST, "commitment_mismatch",
                        "the body is not the one that was attested", NULL);
         return false;

@@ -193,6 +193,7 @@ txn_free(struct txn *t)
         worker_entry_return(w, t->closing);
     timer_free(&t->timer);
     buf_release(&t->body);
+    upload_free(&t->upload);
     hash_wipe(t->key, sizeof(t->key));
     hmac_wipe(&t->answer_mac);
     snapshot_unref(&t->current);

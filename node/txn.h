@@ -7,6 +7,7 @@
 #include "node/body.h"
 #include "node/client.h"
 #include "node/endpoint.h"
+#include "node/upload.h"
 #include "node/upstream.h"
 #include "node/worker.h"
 #include "residency/evidence/commitment.h"
@@ -82,7 +83,8 @@ struct txn {
     uint8_t prev_hash[HASH_SIZE];
 
     /* What. */
-    struct buf body;
+    struct buf body;       /* whole, or the beginning of a form that streams */
+    struct upload *upload; /* of a form, else NULL */
     struct body_facts facts;
     int64_t body_counted; /* bytes of the node's body budget taken */
     uint8_t key[COMMITMENT_KEY_SIZE];
@@ -123,6 +125,7 @@ struct txn {
     const char *refusal_words;
     const char *refusal_reason; /* in A1 */
     const char *refusal_param;
+    const char *cut_reason; /* in A2: what came in a body that streamed */
     uint32_t retry_after_s;
     struct slice peer_a1;    /* from the peer's answer, with its idx; in the arena */
     struct slice peer_value; /* the whole header member */

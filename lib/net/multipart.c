@@ -148,6 +148,22 @@ read_match(struct multipart *m, struct slice data, struct slice *content, size_t
     return m->matched == m->delimiter_len;
 }
 
+/* How much of data is content for certain: up to a CR with which a delimiter may begin. */
+static size_t
+content_len(const struct multipart *m, struct slice data)
+{
+    size_t at = 0;
+
+    for (;; at++) {
+        size_t n;
+
+        at += slice_find(slice_sub(data, at, data.len), '\r');
+        n = data.len - at < m->delimiter_len ? data.len - at : m->delimiter_len;
+        if (n == 0 || memcmp(data.p + at, m->delimiter, n) == 0)
+            return at;
+    }
+}
+
 static enum err
 read_content(struct multipart *m, struct slice data, enum multipart_event *event,
              struct slice *content, size_t *used)
@@ -162,7 +178,7 @@ read_content(struct multipart *m, struct slice data, enum multipart_event *event
             return end_part(m, event);
         if (content->len == 0) {
             rest = slice_sub(data, *used, data.len);
-            *content = slice_sub(rest, 0, slice_find(rest, '\r'));
+            *content = slice_sub(rest, 0, content_len(m, rest));
             *used += content->len;
         }
         if (content->len > 0) {
