@@ -118,7 +118,7 @@ fill_common(const struct txn *t, const struct snapshot *s, struct record_a1 *a1)
     if (t->current != NULL && t->current != t->pinned)
         a1->policy_digest = s->policy_cuts[t->decision.tenant];
     a1->geo_db = s->geo_cut;
-    a1->endpoint = t->endpoint->name;
+    a1->endpoint = t->path_name != NULL ? t->path_name : t->endpoint->name;
     a1->request_streamed = upload_streams(t);
     a1->request_bytes = a1->request_streamed ? upload_announced(t) : buf_used(&t->body);
     a1->request_commitment = t->request_committed ? t->request_commitment : NULL;

@@ -42,6 +42,11 @@ judge_references(struct txn *t, const struct charter_tenant *tenant, struct deci
 {
     struct body_facts facts;
 
+    if (decision->reason == DECIDE_PERMITTED && t->path.p != NULL &&
+        !charter_passes(tenant, t->path)) {
+        decision->reason = DECIDE_NO_LEGAL_PLACE; /* the path was closed meanwhile */
+        bits_clear(&decision->legal);
+    }
     if (decision->reason == DECIDE_PERMITTED &&
         (upload_scan(t, tenant, &facts) != ERR_OK || facts.points_outside)) {
         decision->reason = DECIDE_REMOTE_REFERENCE;

@@ -65,6 +65,17 @@ static const struct endpoint endpoints[] = {
 /* clang-format on */
 
 const struct endpoint *
+endpoint_passthrough(void)
+{
+    static const struct endpoint row = {
+        H1_POST,          "/",          "passthrough",      ENDPOINT_INFERENCE,   ENDPOINT_JSON,
+        STREAM_SSE,       USAGE_OPENAI, .kinds = KINDS_ALL, .replay_safe = false, .on_mesh = true,
+        .on_public = true};
+
+    return &row;
+}
+
+const struct endpoint *
 endpoint_at(size_t index)
 {
     return index < ARRAY_COUNT(endpoints) ? &endpoints[index] : NULL;

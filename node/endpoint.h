@@ -61,6 +61,8 @@ struct endpoint {
 /* By canonical path. NULL: unknown path; *other_method: the path exists for another one. */
 const struct endpoint *endpoint_find(enum h1_method method, struct slice path, bool mesh,
                                      bool *other_method);
+/* The row of a path that a tenant's charter opens (`passthrough`): JSON with a model. */
+const struct endpoint *endpoint_passthrough(void);
 /* The rows one after the other, for tests and documents; NULL behind the last. */
 const struct endpoint *endpoint_at(size_t index);
 

@@ -142,9 +142,29 @@ locate(struct txn *t)
     };
 }
 
-/* True: go on with the body. */
+/* Whether the tenant's policy opens the path; if not, the refusal follows with the body. */
+static void
+open_path(struct txn *t)
+{
+    const struct charter_tenant *tenant = &t->pinned->charter->tenants[t->identity.tenant];
+
+    if (t->path.p != NULL && charter_passes(tenant, t->path))
+        t->path_name = txn_keep_str(t, t->path);
+}
+
 static bool
-begin_known(struct client *c, const struct h1_head *head, const struct endpoint *endpoint)
+path_is_open(struct txn *t)
+{
+    if (t->path.p == NULL || t->path_name != NULL)
+        return true;
+    journey_refuse(t, REFUSAL_NOT_FOUND, "not_found", "no such path", NULL);
+    return false;
+}
+
+/* True: go on with the body. path: of a passthrough, else empty. */
+static bool
+begin_known(struct client *c, const struct h1_head *head, const struct endpoint *endpoint,
+            struct slice path)
 {
     struct txn *t = txn_new(c, head);
 
@@ -156,18 +176,28 @@ begin_known(struct client *c, const struct h1_head *head, const struct endpoint 
     c->txn = t;
     t->endpoint = endpoint;
     txn_move(t, TXN_READ_BODY);
-    if (endpoint->body == ENDPOINT_FORM && (t->upload = upload_new(head)) == NULL) {
+    if (path.len > 0)
+        t->path = arena_copy(&t->arena, path);
+    if (endpoint->body == ENDPOINT_FORM)
+        t->upload = upload_new(head);
+    if ((path.len > 0 && t->path.p == NULL) ||
+        (endpoint->body == ENDPOINT_FORM && t->upload == NULL)) {
         c->txn = NULL;
         txn_move(t, TXN_DONE);
         txn_free(t);
-        refuse_unknown(c, REFUSAL_OVERLOADED, "no memory for a form now", SLICE_NONE);
+        refuse_unknown(c, REFUSAL_OVERLOADED, "no memory for the request now", SLICE_NONE);
         return false;
     }
     random_uuid7(&t->worker->random, t->received_ms, t->id);
-    if (t->peer_request)
-        return peer_identify(t);
+    if (t->peer_request) {
+        if (!peer_identify(t))
+            return false;
+        open_path(t);
+        return true;
+    }
     if (!identify_caller(t))
         return false;
+    open_path(t);
     if (endpoint->kind == ENDPOINT_MODELS || endpoint->kind == ENDPOINT_TAGS) {
         answer_models(t);
         return false;
@@ -199,6 +229,8 @@ journey_begin(struct client *c, const struct h1_head *head)
         refuse_unknown(c, REFUSAL_METHOD_NOT_ALLOWED, "the path takes another method", SLICE_NONE);
         return false;
     }
+    if (endpoint == NULL && head->method == H1_POST && s->charter->has_paths)
+        return begin_known(c, head, endpoint_passthrough(), text_slice(&path));
     if (endpoint == NULL) {
         refuse_unknown(c, REFUSAL_NOT_FOUND, "no such path", SLICE_NONE);
         return false;
@@ -211,7 +243,7 @@ journey_begin(struct client *c, const struct h1_head *head)
         answer_json(c, SLICE_LIT("{\"status\":\"ok\"}\n"));
         return false;
     }
-    return begin_known(c, head, endpoint);
+    return begin_known(c, head, endpoint, SLICE_NONE);
 }
 
 /* ---- body -------------------------------------------------------------------------- */
@@ -227,7 +259,7 @@ journey_body(struct txn *t, struct slice piece)
     /* Refused already; the answer waits for its record, and nothing more is taken. */
     if (upload_is_open(t) && (t->state == TXN_SEND || t->state == TXN_RELAY))
         return upload_piece(t, piece);
-    if (t->state != TXN_READ_BODY)
+    if (t->state != TXN_READ_BODY || !path_is_open(t))
         return false;
     held = atomic_fetch_add_explicit(&m->body_bytes, (int64_t)piece.len, memory_order_relaxed);
     t->body_counted += (int64_t)piece.len;
@@ -286,6 +318,8 @@ journey_run(struct txn *t)
         upload_end(t);
         return;
     }
+    if (!path_is_open(t))
+        return;
     txn_move(t, TXN_DECIDE);
     if (!class_is_clear(t))
         return;

@@ -34,7 +34,7 @@ a1_fault(const struct txn *t, const struct record_a1_view *a1)
         return "the attestation permits no forwarding";
     if (a1->exp_s < now_s || a1->iat_s > now_s + IDENTITY_SKEW_S)
         return "the attestation is outside its time";
-    if (strcmp(a1->endpoint, t->endpoint->name) != 0)
+    if (!slice_is(t->path.p != NULL ? t->path : slice_str(t->endpoint->name), a1->endpoint))
         return "the attestation is for another endpoint";
     return NULL;
 }

@@ -84,7 +84,7 @@ write_head(const struct txn *t, const struct outgoing *o, struct text *out)
     text_init(&path, path_bytes, sizeof(path_bytes));
     if (b != NULL)
         text_add_str(&path, b->path_prefix);
-    text_add_str(&path, t->endpoint->path);
+    text_add(&path, t->path.p != NULL ? t->path : slice_str(t->endpoint->path));
     h1_write_request_line(out, t->endpoint->method, text_slice(&path));
     text_add_str(out, "Host: ");
     text_add_str(out, target->host);

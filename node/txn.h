@@ -53,8 +53,9 @@ struct txn {
 
     /* From the head; slices in the arena. */
     const struct endpoint *endpoint;
-    bool peer_request; /* hop 1: came from another node */
-    struct slice path;
+    bool peer_request;     /* hop 1: came from another node */
+    struct slice path;     /* of a passthrough, else p == NULL */
+    const char *path_name; /* the same as a text, once the tenant's policy opened it */
     struct slice authorization;
     size_t authorization_count;
     struct slice api_key;

@@ -175,7 +175,7 @@ struct record_a1_view {
     char model_version[CHARTER_MODEL_MAX + 1];
     char model_digest[33];
     char model_evidence[12];
-    char endpoint[32];
+    char endpoint[CHARTER_PATH_MAX + 1];
     uint64_t request_bytes;
     char request_commitment[RECORD_HASH_SIZE];
     bool request_streamed;
