@@ -408,6 +408,18 @@ dispatch_release(struct txn *t, enum breaker_outcome outcome, uint32_t retry_aft
     t->slot_held = false;
 }
 
+/* Whether the request may go out a second time: nothing of it went, it is whole here and was
+ * turned away unheard, or hearing it twice does no harm. */
+static bool
+may_repeat(const struct txn *t, const char *outcome, enum breaker_outcome health)
+{
+    if (!t->sent_any)
+        return true;
+    if (upload_streams(t))
+        return false;
+    return t->endpoint->replay_safe || health == BREAKER_LOAD || strcmp(outcome, "refused") == 0;
+}
+
 void
 dispatch_failed(struct txn *t, const char *outcome, int status, enum breaker_outcome health,
                 uint32_t retry_after_s)
@@ -430,8 +442,7 @@ dispatch_failed(struct txn *t, const char *outcome, int status, enum breaker_out
         journey_finish(t, RECORD_CLIENT_ABORT);
         return;
     }
-    may_retry = connected ? t->attempt_count < 2 && t->endpoint->replay_safe &&
-                                !(upload_streams(t) && t->sent_any) &&
+    may_retry = connected ? t->attempt_count < 2 && may_repeat(t, outcome, health) &&
                                 t->refusal != REFUSAL_UPSTREAM_TIMEOUT &&
                                 admission_retry_take(t->worker->shared->admission)
                           : t->connect_failures < TXN_ATTEMPTS_MAX;
