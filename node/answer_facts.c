@@ -19,13 +19,18 @@ enum phase {
 };
 
 static const struct {
-    const char *object;
+    uint32_t level;     /* of the counts: 1 is the outermost object */
+    const char *object; /* that holds them on level 2 */
     const char *prompt;
     const char *completion;
 } usages[] = {
-    [USAGE_NONE] = {"", "", ""},
-    [USAGE_OPENAI] = {"usage", "prompt_tokens", "completion_tokens"},
+    [USAGE_NONE] = {0, "", "", ""},
+    [USAGE_OPENAI] = {2, "usage", "prompt_tokens", "completion_tokens"},
+    [USAGE_INPUT_OUTPUT] = {2, "usage", "input_tokens", "output_tokens"},
+    [USAGE_OLLAMA] = {1, "", "prompt_eval_count", "eval_count"},
 };
+
+_Static_assert(sizeof(usages) / sizeof(usages[0]) == USAGE_COUNT, "a row for each");
 
 void
 answer_facts_init(struct answer_facts *f, enum endpoint_usage usage)
@@ -89,7 +94,7 @@ static void
 begin_object(struct answer_facts *f)
 {
     if (f->level == 0 ||
-        (f->level == 1 && f->usage != USAGE_NONE && named(f, usages[f->usage].object))) {
+        (f->level == 1 && usages[f->usage].level == 2 && named(f, usages[f->usage].object))) {
         f->level++;
         f->new_prompt = f->new_completion = -1;
         f->phase = PHASE_MEMBER;
@@ -127,12 +132,13 @@ begin_value(struct answer_facts *f, uint8_t c)
 static void
 end_object(struct answer_facts *f)
 {
-    bool has_usage = f->level == 2 && (f->new_prompt >= 0 || f->new_completion >= 0);
+    bool counts = f->level == usages[f->usage].level;
 
-    if (has_usage) {
+    /* A later event may bring only one of them (Anthropic's message_delta). */
+    if (counts && f->new_prompt >= 0)
         f->prompt_tokens = f->new_prompt;
+    if (counts && f->new_completion >= 0)
         f->completion_tokens = f->new_completion;
-    }
     f->level--;
     f->phase = f->level == 0 ? PHASE_END : PHASE_NEXT;
 }
@@ -158,7 +164,7 @@ next_member(struct answer_facts *f, uint8_t c)
 static void
 end_number(struct answer_facts *f, uint8_t c)
 {
-    if (f->level == 2 && f->number >= 0) {
+    if (f->level == usages[f->usage].level && f->number >= 0) {
         if (named(f, usages[f->usage].prompt))
             f->new_prompt = f->number;
         else if (named(f, usages[f->usage].completion))

@@ -52,7 +52,10 @@ attest_subject(struct txn *t)
                        "the evidence can't be written now", NULL);
         return false;
     }
-    commit_request(t);
+    if (upload_streams(t))
+        upload_commit_begin(t);
+    else
+        commit_request(t);
     return true;
 }
 
@@ -115,8 +118,9 @@ fill_common(const struct txn *t, const struct snapshot *s, struct record_a1 *a1)
     if (t->current != NULL && t->current != t->pinned)
         a1->policy_digest = s->policy_cuts[t->decision.tenant];
     a1->geo_db = s->geo_cut;
-    a1->endpoint = t->endpoint->name;
-    a1->request_bytes = buf_used(&t->body);
+    a1->endpoint = t->path_name != NULL ? t->path_name : t->endpoint->name;
+    a1->request_streamed = upload_streams(t);
+    a1->request_bytes = a1->request_streamed ? upload_announced(t) : buf_used(&t->body);
     a1->request_commitment = t->request_committed ? t->request_commitment : NULL;
     a1->model_requested = t->facts.model;
     a1->shard = t->shard.id;
@@ -393,6 +397,7 @@ void
 attest_complete(struct txn *t, enum record_end end)
 {
     struct ledger_entry *entry = t->closing;
+    struct upload_facts upload;
     struct relay_facts facts;
     struct text out;
     struct record_a2 a2 = {.txn = t->id,
@@ -424,6 +429,13 @@ attest_complete(struct txn *t, enum record_end end)
     a2.sent_bytes = facts.sent_bytes;
     a2.sent_commitment = facts.has_sent ? facts.sent_commitment : NULL;
     a2.upstream_commitment = t->rewritten ? t->upstream_commitment : NULL;
+    a2.reason = t->cut_reason;
+    if (upload_streams(t)) {
+        upload_finish(t, &upload);
+        a2.request_commitment = upload.request;
+        a2.request_bytes = upload.received;
+        a2.upstream_commitment = upload.rewritten ? upload.upstream : NULL;
+    }
     text_init(&out, entry->bytes, sizeof(entry->bytes));
     if (NEVER(record_a2_write(&a2, &out) != ERR_OK))
         return;

@@ -2,13 +2,18 @@
 
 #include "base/check.h"
 
+/* The outermost member that the scan is in. */
+enum section { SECTION_OTHER, SECTION_TOOLS, SECTION_MESSAGES };
+
 struct scan {
     struct jscan s;
+    enum section section;
     const struct charter_tenant *tenant;
     struct body_facts *out;
-    struct slice key;        /* of the value that comes next, at any depth; raw */
-    uint32_t metadata_depth; /* > 0: inside the caller's own metadata, which nobody fetches */
-    uint32_t url_depth;      /* > 0: inside an array at a url member */
+    struct slice key;     /* of the value that comes next, at any depth; raw */
+    uint32_t quiet_depth; /* > 0: inside an object of the caller's own, which nobody fetches */
+    uint32_t url_depth;   /* > 0: inside an array at a url member */
+    uint32_t media_depth; /* > 0: inside an array at an image or audio member */
     bool seen_model;
 };
 
@@ -31,8 +36,10 @@ is_url_key(struct slice key)
 static const char *
 other_case_of(struct slice key)
 {
-    static const char *const names[] = {"model",    "stream",   "store", "previous_response_id",
-                                        "metadata", "messages", "tools", "web_search_options"};
+    static const char *const names[] = {
+        "model",    "stream",    "store",       "previous_response_id", "metadata",
+        "messages", "tools",     "background",  "web_search_options",   "mcp_servers",
+        "prompt",   "container", "conversation"};
 
     for (size_t i = 0; i < ARRAY_COUNT(names); i++)
         if (slice_eq_nocase(key, slice_str(names[i])) && !slice_is(key, names[i]))
@@ -49,27 +56,44 @@ is_server_key(struct slice key)
            slice_is(key, "bootstrap_host") || slice_is(key, "api_base");
 }
 
-/* Members that some servers take content or its place in. */
+/* Members that hold an image or a sound in base64; some servers take an address there too. */
 static bool
 is_media_key(struct slice key)
 {
-    return slice_is(key, "image") || slice_is(key, "images") || slice_is(key, "video") ||
-           slice_is(key, "audio");
+    return slice_is(key, "image") || slice_is(key, "images") || slice_is(key, "mask") ||
+           slice_is(key, "audio") || slice_is(key, "video") || slice_is(key, "videos") ||
+           slice_is(key, "known_speaker_references");
 }
 
+/* Members that name what a server holds: where that lies nobody can tell (law 3). */
 static bool
-has_scheme(struct slice s)
+is_stored_key(struct slice key)
 {
-    return s.len > 0 && memmem(s.p, s.len, "://", 3) != NULL;
+    return slice_is(key, "file_id") || slice_is(key, "file_ids") ||
+           slice_is(key, "input_file_id") || slice_is(key, "container_id") ||
+           slice_is(key, "vector_store_id") || slice_is(key, "vector_store_ids");
 }
 
-/* Tool types that make a model server fetch from elsewhere. */
+/* Types of content and tools that make a model server fetch from elsewhere, wherever they
+ * stand. */
 static bool
-is_fetching_tool(struct slice type)
+is_fetching_type(struct slice type)
 {
     return slice_is(type, "mcp") || slice_starts(type, SLICE_LIT("web_search")) ||
-           slice_is(type, "file_search") || slice_is(type, "computer_use_preview") ||
-           slice_is(type, "browser_search");
+           slice_starts(type, SLICE_LIT("web_fetch")) || slice_is(type, "file_search") ||
+           slice_is(type, "computer_use_preview") || slice_is(type, "browser_search") ||
+           slice_is(type, "item_reference");
+}
+
+/* Tools that the caller runs itself; all others run at the server, who knows where (law 3). */
+static bool
+is_callers_tool(struct slice type)
+{
+    return slice_is(type, "function") || slice_is(type, "custom") ||
+           slice_is(type, "local_shell") || slice_is(type, "apply_patch") ||
+           slice_starts(type, SLICE_LIT("bash_")) || slice_starts(type, SLICE_LIT("memory_")) ||
+           slice_starts(type, SLICE_LIT("text_editor_")) ||
+           slice_starts(type, SLICE_LIT("computer_20"));
 }
 
 /* The host of http(s)://host[:port]/..., or empty when there is none, another scheme, or user
@@ -94,22 +118,38 @@ host_of(struct slice url)
     return slice_sub(rest, 0, end);
 }
 
-static void
-reference(struct scan *c, const struct jscan_token *t)
+enum body_member
+body_member(struct slice name)
+{
+    return is_url_key(name)      ? BODY_MEMBER_URL
+           : is_media_key(name)  ? BODY_MEMBER_MEDIA
+           : is_stored_key(name) ? BODY_MEMBER_STORED
+                                 : BODY_MEMBER_OTHER;
+}
+
+void
+body_reference(struct slice value, bool unclear, const struct charter_tenant *tenant,
+               struct body_facts *out)
 {
     struct slice host;
 
     /* An empty value points nowhere; data: carries its content. */
-    if (t->raw.len == 0 ||
-        (t->raw.len >= 5 && slice_eq_nocase(slice_sub(t->raw, 0, 5), SLICE_LIT("data:"))))
+    if (value.len == 0 ||
+        (value.len >= 5 && slice_eq_nocase(slice_sub(value, 0, 5), SLICE_LIT("data:"))))
         return;
-    host = t->escaped ? SLICE_LIT("") : host_of(t->raw);
-    if (c->tenant != NULL && host.len > 0 && decide_remote_host_ok(c->tenant, host))
+    host = unclear ? SLICE_LIT("") : host_of(value);
+    if (tenant != NULL && host.len > 0 && decide_remote_host_ok(tenant, host))
         return;
-    if (!c->out->points_outside) {
-        c->out->points_outside = true;
-        c->out->remote_host = host;
+    if (!out->points_outside) {
+        out->points_outside = true;
+        out->remote_host = host;
     }
+}
+
+static void
+reference(struct scan *c, const struct jscan_token *t)
+{
+    body_reference(t->raw, t->escaped, c->tenant, c->out);
 }
 
 static enum err
@@ -118,6 +158,29 @@ refuse(struct scan *c, const char *param, const char *why)
     c->out->param = param;
     c->out->why = why;
     return ERR_BADMSG;
+}
+
+/* Members of the outermost object that name what a server keeps. */
+static enum err
+state_member(struct scan *c, const struct jscan_token *t)
+{
+    struct slice key = c->key;
+
+    if (t->type == JSCAN_NULL)
+        return ERR_OK;
+    if (slice_is(key, "store") && t->type == JSCAN_TRUE)
+        return refuse(c, "store", "answers are not stored here: store must be false");
+    if (slice_is(key, "background") && t->type == JSCAN_TRUE)
+        return refuse(c, "background", "answers are not stored here: background must be false");
+    if (slice_is(key, "previous_response_id"))
+        return refuse(c, "previous_response_id", "earlier answers are not stored here");
+    if (slice_is(key, "conversation"))
+        return refuse(c, "conversation", "conversations are not stored here");
+    if (slice_is(key, "container"))
+        return refuse(c, "container", "containers are not kept here");
+    if (slice_is(key, "prompt") && t->type == JSCAN_OBJECT)
+        return refuse(c, "prompt", "prompts are not stored here: prompt must be the text");
+    return ERR_OK;
 }
 
 static enum err
@@ -141,71 +204,113 @@ top_member(struct scan *c, const struct jscan_token *t)
     } else if (slice_is(key, "stream")) {
         if (t->type != JSCAN_TRUE && t->type != JSCAN_FALSE && t->type != JSCAN_NULL)
             return refuse(c, "stream", "stream must be a boolean");
-        c->out->stream = t->type == JSCAN_TRUE;
-    } else if (slice_is(key, "store")) {
-        if (t->type == JSCAN_TRUE)
-            return refuse(c, "store", "answers are not stored here: store must be false");
-    } else if (slice_is(key, "previous_response_id")) {
         if (t->type != JSCAN_NULL)
-            return refuse(c, "previous_response_id", "earlier answers are not stored here");
-    } else if (slice_is(key, "web_search_options")) {
+            c->out->stream = t->type == JSCAN_TRUE;
+    } else if ((slice_is(key, "web_search_options") || slice_is(key, "mcp_servers")) &&
+               t->type != JSCAN_NULL) {
         c->out->points_outside = true;
-    } else if (slice_is(key, "metadata") && t->type == JSCAN_OBJECT) {
-        c->metadata_depth = t->depth + 1;
     }
-    return ERR_OK;
+    return state_member(c, t);
+}
+
+/* What the caller keeps for itself, or what it told a tool of its own. */
+static bool
+is_quiet(const struct scan *c, const struct jscan_token *t)
+{
+    if (t->type != JSCAN_OBJECT)
+        return false;
+    if (t->depth == 1)
+        return slice_is(c->key, "metadata");
+    return c->section == SECTION_MESSAGES && t->depth >= 5 &&
+           (slice_is(c->key, "input") || slice_is(c->key, "arguments"));
 }
 
 static enum err
-on_token(struct scan *c, const struct jscan_token *t)
+on_key(struct scan *c, const struct jscan_token *t)
 {
-    bool is_end = t->type == JSCAN_OBJECT_END || t->type == JSCAN_ARRAY_END;
+    c->key = t->raw;
+    if (t->depth == 1)
+        c->section = slice_is(t->raw, "tools")      ? SECTION_TOOLS
+                     : slice_is(t->raw, "messages") ? SECTION_MESSAGES
+                                                    : SECTION_OTHER;
+    /* A name in escapes could be read as "model" or "url" by the server. */
+    return t->escaped ? refuse(c, NULL, "member names must be written without escapes") : ERR_OK;
+}
 
-    if (is_end) {
-        if (c->metadata_depth > t->depth)
-            c->metadata_depth = 0;
-        if (c->url_depth > t->depth)
-            c->url_depth = 0;
-        c->key = SLICE_NONE;
-        return ERR_OK;
+static void
+on_end(struct scan *c, const struct jscan_token *t)
+{
+    if (c->quiet_depth > t->depth)
+        c->quiet_depth = 0;
+    if (c->url_depth > t->depth)
+        c->url_depth = 0;
+    if (c->media_depth > t->depth)
+        c->media_depth = 0;
+    c->key = SLICE_NONE;
+}
+
+static void
+on_string(struct scan *c, const struct jscan_token *t)
+{
+    bool is_media = c->media_depth > 0 || is_media_key(c->key);
+
+    if (c->url_depth > 0 || is_url_key(c->key)) {
+        reference(c, t);
+    } else if (is_media && (t->escaped || slice_find(t->raw, ':') != t->raw.len)) {
+        reference(c, t); /* base64 knows no colon */
+    } else if (slice_is(c->key, "type") && t->depth >= 3) {
+        bool is_tool = c->section == SECTION_TOOLS && t->depth == 3;
+
+        if (t->escaped || is_fetching_type(t->raw) || (is_tool && !is_callers_tool(t->raw)))
+            c->out->points_outside = true;
     }
-    if (t->type == JSCAN_KEY) {
-        c->key = t->raw;
-        /* A name in escapes could be read as "model" or "url" by the server. */
-        return t->escaped ? refuse(c, NULL, "member names must be written without escapes")
-                          : ERR_OK;
-    }
+}
+
+static enum err
+on_value(struct scan *c, const struct jscan_token *t)
+{
     if (t->depth == 1 && c->key.p != NULL) {
         enum err e = top_member(c, t);
 
         if (e != ERR_OK)
             return e;
     }
-    if (c->metadata_depth == 0 && t->type == JSCAN_STRING) {
-        if (c->url_depth > 0 || is_url_key(c->key) ||
-            (is_media_key(c->key) && (t->escaped || has_scheme(t->raw))))
-            reference(c, t);
-        else if (slice_is(c->key, "type") && t->depth >= 3 &&
-                 (t->escaped || is_fetching_tool(t->raw)))
-            c->out->points_outside = true;
-    }
+    if (c->quiet_depth == 0 && is_quiet(c, t))
+        c->quiet_depth = t->depth + 1;
+    if (c->quiet_depth == 0 && (t->type == JSCAN_STRING || t->type == JSCAN_ARRAY) &&
+        is_stored_key(c->key))
+        return refuse(c, "file_id", "files are not stored here: send the content");
+    if (c->quiet_depth == 0 && t->type == JSCAN_STRING)
+        on_string(c, t);
     if (t->type == JSCAN_ARRAY && c->url_depth == 0 && is_url_key(c->key))
         c->url_depth = t->depth + 1;
+    if (t->type == JSCAN_ARRAY && c->media_depth == 0 && is_media_key(c->key))
+        c->media_depth = t->depth + 1;
     if (c->url_depth == 0)
         c->key = SLICE_NONE;
     return ERR_OK;
 }
 
+static enum err
+on_token(struct scan *c, const struct jscan_token *t)
+{
+    if (t->type == JSCAN_OBJECT_END || t->type == JSCAN_ARRAY_END) {
+        on_end(c, t);
+        return ERR_OK;
+    }
+    return t->type == JSCAN_KEY ? on_key(c, t) : on_value(c, t);
+}
+
 enum err
-body_scan(struct slice body, struct jscan_keys *keys, const struct charter_tenant *tenant,
-          struct body_facts *out)
+body_scan(struct slice body, struct jscan_keys *keys, const struct endpoint *endpoint,
+          const struct charter_tenant *tenant, struct body_facts *out)
 {
     struct scan c = {.tenant = tenant, .out = out};
     struct jscan_token t;
     bool first = true;
     enum err e;
 
-    *out = (struct body_facts){.remote_host = SLICE_LIT("")};
+    *out = (struct body_facts){.remote_host = SLICE_LIT(""), .stream = endpoint->stream_default};
     jscan_init(&c.s, body, keys);
     for (;;) {
         e = jscan_next(&c.s, &t);

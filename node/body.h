@@ -5,6 +5,7 @@
 #include "base/jscan.h"
 #include "base/slice.h"
 #include "base/text.h"
+#include "node/endpoint.h"
 #include "residency/decide.h"
 
 #include <stdbool.h>
@@ -24,11 +25,28 @@ struct body_facts {
 };
 
 /* tenant names the hosts that a body may point to (NULL: none). Refused as ERR_BADMSG:
- * anything but a strict JSON object, no string "model", "stream" that is no boolean,
- * "store": true, "previous_response_id". Remote references: any string at a member whose
- * name ends in "url" or "uri" (whatever case) that does not start with "data:", tools of a
- * type that makes the server fetch, "web_search_options". */
+ * anything but a strict JSON object, no string "model", "stream" that is no boolean, and what
+ * lives on a server: "store": true, "background": true, "previous_response_id",
+ * "conversation", "container", a stored "prompt", names of files ("file_id" and the like).
+ * Remote references: any string at a member whose name ends in "url" or "uri" (whatever case)
+ * that does not start with "data:", an image or audio text with a scheme, tools of any type
+ * but those that the caller runs itself, "mcp_servers", "web_search_options". What the caller
+ * keeps for itself is not looked at: "metadata", and the arguments of past tool calls. */
 MUST_USE enum err body_scan(struct slice body, struct jscan_keys *keys,
-                            const struct charter_tenant *tenant, struct body_facts *out);
+                            const struct endpoint *endpoint, const struct charter_tenant *tenant,
+                            struct body_facts *out);
+
+/* ---- What forms are judged by too ----------------------------------------------------- */
+
+enum body_member {
+    BODY_MEMBER_OTHER,
+    BODY_MEMBER_URL,    /* names an address */
+    BODY_MEMBER_MEDIA,  /* an image or a sound; some servers take an address there too */
+    BODY_MEMBER_STORED, /* names what a server holds */
+};
+enum body_member body_member(struct slice name);
+/* A value at a member that names an address; without a host: none that can be told. */
+void body_reference(struct slice value, bool unclear, const struct charter_tenant *tenant,
+                    struct body_facts *out);
 
 #endif

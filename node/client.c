@@ -206,7 +206,7 @@ static void
 refuse_body(struct client *c, enum refusal r, const char *reason, const char *words)
 {
     end_body(c);
-    journey_refuse(c->txn, r, reason, words, NULL);
+    journey_refuse_body(c->txn, r, reason, words);
 }
 
 static void
@@ -220,6 +220,7 @@ begin_body(struct client *c, const struct h1_head *head)
     h1_body_init(&c->body, head->framing, head->content_length);
     c->body_started = loop_now(c->worker->loop);
     c->body_bytes = 0;
+    c->body_paused = false;
     c->state = CLIENT_BODY;
     conn_deadline(c->conn, CLIENT_BODY_GRACE_MS);
 }
@@ -261,7 +262,7 @@ read_head(struct client *c)
     conn_consume(c->conn, head_len);
     h1_parser_init(&c->parser, H1_REQUEST);
     if (go_on && has_body && head.framing == H1_BODY_LENGTH &&
-        head.content_length > (uint64_t)c->txn->pinned->config->body_bytes_max) {
+        head.content_length > upload_bytes_max(c->txn)) {
         c->state = CLIENT_BODY;
         refuse_body(c, REFUSAL_REQUEST_TOO_LARGE, "request_too_large",
                     "the body is larger than this node takes");
@@ -277,7 +278,7 @@ read_head(struct client *c)
 static void
 read_body(struct client *c)
 {
-    while (!c->body.done && c->state == CLIENT_BODY) {
+    while (!c->body.done && !c->body_paused && c->state == CLIENT_BODY) {
         struct slice in = buf_slice(conn_in(c->conn));
         struct slice piece = SLICE_NONE;
         size_t used = 0;
@@ -297,11 +298,32 @@ read_body(struct client *c)
         if (e == ERR_AGAIN || (used == 0 && !c->body.done))
             return;
     }
-    if (c->state != CLIENT_BODY)
+    if (c->state != CLIENT_BODY || c->body_paused)
         return;
     c->state = CLIENT_BUSY;
     conn_deadline(c->conn, 0);
     journey_run(c->txn);
+}
+
+void
+client_body_pause(struct client *c)
+{
+    if (c->state != CLIENT_BODY || c->body_paused)
+        return;
+    c->body_paused = true;
+    conn_deadline(c->conn, 0);
+}
+
+void
+client_body_resume(struct client *c)
+{
+    if (c->state != CLIENT_BODY || !c->body_paused)
+        return;
+    c->body_paused = false;
+    c->body_started = loop_now(c->worker->loop);
+    c->body_bytes = 0;
+    conn_deadline(c->conn, CLIENT_BODY_GRACE_MS);
+    conn_kick(c->conn); /* in a turn of its own: the caller may be inside its reading */
 }
 
 /* Goes as far as the bytes that are here allow. A client that does not take its answers gets
@@ -590,7 +612,7 @@ client_close_all(struct worker *w)
     while (w->clients != NULL) {
         struct client *c = w->clients;
 
-        if (c->txn != NULL && c->state == CLIENT_BUSY)
+        if (c->txn != NULL && (c->state == CLIENT_BUSY || c->state == CLIENT_BODY))
             journey_cut(c->txn);
         if (w->clients == c)
             client_gone(c, 0);

@@ -42,7 +42,8 @@ struct client {
     bool head_sent;
     bool chunked; /* the answer under way */
     bool expect_continue;
-    bool body_timed; /* the body's slow-sender deadline runs */
+    bool body_paused; /* the body is not read on: its bytes stay in the socket */
+    bool body_timed;  /* the body's slow-sender deadline runs */
     struct mono body_started;
     uint64_t body_bytes;
     bool has_cert;
@@ -59,6 +60,10 @@ void client_shed(struct worker *w);
 void client_drain_all(struct worker *w);
 /* Closes everything. */
 void client_close_all(struct worker *w);
+
+/* Back-pressure on the body under way: it is not read on, and owes nothing meanwhile. */
+void client_body_pause(struct client *c);
+void client_body_resume(struct client *c);
 
 /* ---- Answers ---------------------------------------------------------------------- */
 

@@ -101,6 +101,8 @@ print_text(const struct snapshot *s, const struct decide_facts *facts, const str
                  d->role == NULL ? "" : ", by role ", d->role == NULL ? "" : d->role);
     (void)printf("verdict  %s (%s): %s\n", d->reason == DECIDE_PERMITTED ? "permit" : "deny",
                  row->reason, row->words);
+    for (size_t i = 0; i < s->charter->tenants[d->tenant].path_count; i++)
+        (void)printf("opens    %s\n", s->charter->tenants[d->tenant].paths[i]);
     (void)printf("legal    %u of %zu backends, digest %s\n\n", bits_count(&d->legal),
                  s->charter->backend_count, cut);
     for (uint32_t i = 0; i < s->charter->backend_count; i++)
@@ -125,11 +127,27 @@ add_json_backend(struct text *t, const struct snapshot *s, const struct decide_f
     text_add_char(t, '}');
 }
 
+/* Left out when the policy opens none. */
+static void
+add_json_paths(struct text *t, const struct charter_tenant *tenant)
+{
+    if (tenant->path_count == 0)
+        return;
+    text_add_str(t, ",\"passthrough\":[");
+    for (size_t i = 0; i < tenant->path_count; i++) {
+        if (i > 0)
+            text_add_char(t, ',');
+        text_add_json(t, slice_str(tenant->paths[i]));
+    }
+    text_add_char(t, ']');
+}
+
 /* JCS, as everything else that programs read. */
 static bool
 print_json(const struct snapshot *s, const struct decide_facts *facts, const struct decision *d)
 {
-    size_t size = 4096 + s->charter->backend_count * 512;
+    size_t size =
+        4096 + (size_t)CHARTER_PATHS_MAX * (CHARTER_PATH_MAX + 3) + s->charter->backend_count * 512;
     char *out = malloc(size);
     char country[3];
     struct text t;
@@ -145,6 +163,7 @@ print_json(const struct snapshot *s, const struct decide_facts *facts, const str
     text_addf(&t, "],\"charter\":%" PRIu64 ",\"legal\":%u,\"origin\":", s->charter->version,
               bits_count(&d->legal));
     text_add_json(&t, slice_str(country));
+    add_json_paths(&t, &s->charter->tenants[d->tenant]);
     text_add_str(&t, ",\"reason\":");
     text_add_json(&t, slice_str(decide_row(d->reason)->reason));
     text_add_str(&t, ",\"tenant\":");

@@ -42,9 +42,13 @@ judge_references(struct txn *t, const struct charter_tenant *tenant, struct deci
 {
     struct body_facts facts;
 
+    if (decision->reason == DECIDE_PERMITTED && t->path.p != NULL &&
+        !charter_passes(tenant, t->path)) {
+        decision->reason = DECIDE_NO_LEGAL_PLACE; /* the path was closed meanwhile */
+        bits_clear(&decision->legal);
+    }
     if (decision->reason == DECIDE_PERMITTED &&
-        (body_scan(buf_slice(&t->body), t->worker->keys, tenant, &facts) != ERR_OK ||
-         facts.points_outside)) {
+        (upload_scan(t, tenant, &facts) != ERR_OK || facts.points_outside)) {
         decision->reason = DECIDE_REMOTE_REFERENCE;
         bits_clear(&decision->legal);
     }
@@ -173,6 +177,7 @@ choose_now(struct txn *t)
                                  .tried_nodes = &t->tried_nodes,
                                  .own_node = s->own_node,
                                  .own_region = s->own_region,
+                                 .kinds = t->endpoint->kinds,
                                  .own_region_only = t->peer_request || !t->decision.cross_region_ok,
                                  .random = random_stock_u64(&w->random)};
 
@@ -344,8 +349,19 @@ on_upstream(void *owner, struct upstream *u, unsigned events)
         upstream_abort(t->upstream);
         t->upstream = NULL;
     } else {
+        if ((events & CONN_DRAINED) != 0)
+            upload_drained(t);
+        if ((events & CONN_TIMED_OUT) != 0 && upload_timed_out(t))
+            return;
         relay_event(t, events);
     }
+}
+
+/* What may wait unsent of a request. */
+static size_t
+request_room(const struct txn *t)
+{
+    return upload_streams(t) ? UPLOAD_OUT_MAX : buf_used(&t->body);
 }
 
 /* True: a connection was checked out or is being made, or the request was refused. */
@@ -359,7 +375,7 @@ check_out(struct txn *t)
 
     if (e == ERR_OK)
         e = upstream_checkout(t->worker->upstreams, s, permit, s->tenant_ids[tenant->top],
-                              buf_used(&t->body), on_upstream, t, &t->upstream);
+                              request_room(t), on_upstream, t, &t->upstream);
     if (e == ERR_OK) {
         txn_move(t, TXN_CHECKOUT);
         if (upstream_ready(t->upstream))
@@ -487,6 +503,18 @@ dispatch_release(struct txn *t, enum breaker_outcome outcome, uint32_t retry_aft
     t->slot_held = false;
 }
 
+/* Whether the request may go out a second time: nothing of it went, it is whole here and was
+ * turned away unheard, or hearing it twice does no harm. */
+static bool
+may_repeat(const struct txn *t, const char *outcome, enum breaker_outcome health)
+{
+    if (!t->sent_any)
+        return true;
+    if (upload_streams(t))
+        return false;
+    return t->endpoint->replay_safe || health == BREAKER_LOAD || strcmp(outcome, "refused") == 0;
+}
+
 void
 dispatch_failed(struct txn *t, const char *outcome, int status, enum breaker_outcome health,
                 uint32_t retry_after_s)
@@ -514,7 +542,7 @@ dispatch_failed(struct txn *t, const char *outcome, int status, enum breaker_out
         journey_finish(t, RECORD_CLIENT_ABORT);
         return;
     }
-    may_retry = connected ? t->attempt_count < 2 && t->endpoint->replay_safe &&
+    may_retry = connected ? t->attempt_count < 2 && may_repeat(t, outcome, health) &&
                                 t->refusal != REFUSAL_UPSTREAM_TIMEOUT &&
                                 admission_retry_take(t->worker->shared->admission)
                           : t->connect_failures < TXN_ATTEMPTS_MAX;

@@ -2,25 +2,90 @@
 
 #include "base/check.h"
 
+/* Backends of kind `openai` are whatever speaks OpenAI's API: what they lack they say with
+ * 404 of their own. */
+#define KINDS_ALL ENDPOINT_KINDS_ALL
+#define KINDS_GENERIC ENDPOINT_KIND(KIND_OPENAI)
+#define KINDS_VLLM (KINDS_GENERIC | ENDPOINT_KIND(KIND_VLLM))
+#define KINDS_RANKERS (KINDS_VLLM | ENDPOINT_KIND(KIND_LLAMACPP))
+#define KINDS_OLLAMA ENDPOINT_KIND(KIND_OLLAMA)
+
+#define STREAMS .stream_default = true
+#define CHAT .operation = OPERATION_CHAT
+#define COMPLETION .operation = OPERATION_TEXT_COMPLETION
+#define EMBEDDINGS .operation = OPERATION_EMBEDDINGS
+#define DONE .ends_with_done = true
+
+/* ONCE: work that is dear to do twice is not sent again to where it may have begun. */
+#define ONCE .on_mesh = true, .on_public = true
+#define AGAIN .replay_safe = true, ONCE
+
 /* clang-format off */
 static const struct endpoint endpoints[] = {
     {H1_POST, "/v1/chat/completions", "chat_completions", ENDPOINT_INFERENCE,
-     STREAM_SSE, USAGE_OPENAI, .operation = OPERATION_CHAT, .ends_with_done = true,
-     .replay_safe = true, .on_mesh = true, .on_public = true},
+     ENDPOINT_JSON, STREAM_SSE, USAGE_OPENAI, KINDS_ALL, CHAT, DONE, AGAIN},
     {H1_POST, "/v1/completions", "completions", ENDPOINT_INFERENCE,
-     STREAM_SSE, USAGE_OPENAI, .operation = OPERATION_TEXT_COMPLETION, .ends_with_done = true,
-     .replay_safe = true, .on_mesh = true, .on_public = true},
+     ENDPOINT_JSON, STREAM_SSE, USAGE_OPENAI, KINDS_ALL, COMPLETION, DONE, AGAIN},
     {H1_POST, "/v1/embeddings", "embeddings", ENDPOINT_INFERENCE,
-     STREAM_NONE, USAGE_OPENAI, .operation = OPERATION_EMBEDDINGS,
-     .replay_safe = true, .on_mesh = true, .on_public = true},
-    {H1_GET, "/v1/models", "models", ENDPOINT_MODELS,
-     STREAM_NONE, USAGE_NONE, .replay_safe = true, .on_public = true},
-    {H1_GET, "/.well-known/jwks.json", "jwks", ENDPOINT_JWKS,
-     STREAM_NONE, USAGE_NONE, .replay_safe = true, .on_public = true},
-    {H1_GET, "/health", "health", ENDPOINT_HEALTH,
-     STREAM_NONE, USAGE_NONE, .replay_safe = true, .on_mesh = true},
+     ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI, KINDS_ALL, EMBEDDINGS, AGAIN},
+    {H1_POST, "/v1/responses", "responses", ENDPOINT_INFERENCE,
+     ENDPOINT_JSON, STREAM_SSE, USAGE_INPUT_OUTPUT, KINDS_ALL, CHAT, AGAIN},
+    {H1_POST, "/v1/messages", "messages", ENDPOINT_INFERENCE,
+     ENDPOINT_JSON, STREAM_SSE, USAGE_INPUT_OUTPUT, KINDS_ALL, CHAT, AGAIN},
+    {H1_POST, "/v1/moderations", "moderations", ENDPOINT_INFERENCE,
+     ENDPOINT_JSON, STREAM_NONE, USAGE_NONE, KINDS_GENERIC, AGAIN},
+    {H1_POST, "/v1/rerank", "rerank", ENDPOINT_INFERENCE,
+     ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI, KINDS_RANKERS, AGAIN},
+    {H1_POST, "/rerank", "rerank", ENDPOINT_INFERENCE,
+     ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI, KINDS_RANKERS, AGAIN},
+    {H1_POST, "/v1/score", "score", ENDPOINT_INFERENCE,
+     ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI, KINDS_VLLM, AGAIN},
+    {H1_POST, "/score", "score", ENDPOINT_INFERENCE,
+     ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI, KINDS_VLLM, AGAIN},
+    {H1_POST, "/v1/audio/speech", "audio_speech", ENDPOINT_INFERENCE,
+     ENDPOINT_JSON, STREAM_SSE, USAGE_NONE, KINDS_VLLM, ONCE},
+    {H1_POST, "/v1/audio/transcriptions", "audio_transcriptions", ENDPOINT_INFERENCE,
+     ENDPOINT_FORM, STREAM_SSE, USAGE_INPUT_OUTPUT, KINDS_VLLM, AGAIN},
+    {H1_POST, "/v1/audio/translations", "audio_translations", ENDPOINT_INFERENCE,
+     ENDPOINT_FORM, STREAM_SSE, USAGE_INPUT_OUTPUT, KINDS_VLLM, AGAIN},
+    {H1_POST, "/v1/images/generations", "images_generations", ENDPOINT_INFERENCE,
+     ENDPOINT_JSON, STREAM_SSE, USAGE_INPUT_OUTPUT, KINDS_VLLM, ONCE},
+    {H1_POST, "/v1/images/edits", "images_edits", ENDPOINT_INFERENCE,
+     ENDPOINT_FORM, STREAM_SSE, USAGE_INPUT_OUTPUT, KINDS_VLLM, ONCE},
+    {H1_POST, "/v1/images/variations", "images_variations", ENDPOINT_INFERENCE,
+     ENDPOINT_FORM, STREAM_NONE, USAGE_NONE, KINDS_VLLM, ONCE},
+    {H1_POST, "/api/chat", "ollama_chat", ENDPOINT_INFERENCE,
+     ENDPOINT_JSON, STREAM_NDJSON, USAGE_OLLAMA, KINDS_OLLAMA, STREAMS, CHAT, AGAIN},
+    {H1_POST, "/api/generate", "ollama_generate", ENDPOINT_INFERENCE,
+     ENDPOINT_JSON, STREAM_NDJSON, USAGE_OLLAMA, KINDS_OLLAMA, STREAMS, COMPLETION, AGAIN},
+    {H1_POST, "/api/embed", "ollama_embed", ENDPOINT_INFERENCE,
+     ENDPOINT_JSON, STREAM_NONE, USAGE_OLLAMA, KINDS_OLLAMA, EMBEDDINGS, AGAIN},
+    {H1_POST, "/api/embeddings", "ollama_embeddings", ENDPOINT_INFERENCE,
+     ENDPOINT_JSON, STREAM_NONE, USAGE_NONE, KINDS_OLLAMA, EMBEDDINGS, AGAIN},
+
+    {H1_GET, "/v1/models", "models", ENDPOINT_MODELS, .on_public = true},
+    {H1_GET, "/api/tags", "ollama_tags", ENDPOINT_TAGS, .on_public = true},
+    {H1_GET, "/.well-known/jwks.json", "jwks", ENDPOINT_JWKS, .on_public = true},
+    {H1_GET, "/health", "health", ENDPOINT_HEALTH, .on_mesh = true},
 };
 /* clang-format on */
+
+const struct endpoint *
+endpoint_passthrough(void)
+{
+    static const struct endpoint row = {
+        H1_POST,          "/",          "passthrough",      ENDPOINT_INFERENCE,   ENDPOINT_JSON,
+        STREAM_SSE,       USAGE_OPENAI, .kinds = KINDS_ALL, .replay_safe = false, .on_mesh = true,
+        .on_public = true};
+
+    return &row;
+}
+
+const struct endpoint *
+endpoint_at(size_t index)
+{
+    return index < ARRAY_COUNT(endpoints) ? &endpoints[index] : NULL;
+}
 
 const struct endpoint *
 endpoint_find(enum h1_method method, struct slice path, bool mesh, bool *other_method)

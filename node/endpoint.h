@@ -3,16 +3,28 @@
 
 #include "base/slice.h"
 #include "net/h1.h"
+#include "residency/charter.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
-/* What the node answers on its public and mesh listeners: one row an endpoint. */
+/* What the node answers on its public and mesh listeners: one row an endpoint. What a stage
+ * of the journey must know of an endpoint stands in its row, so that a new one is a new row
+ * (docs/endpoints.md is this table for readers). */
 
 enum endpoint_kind {
-    ENDPOINT_INFERENCE, /* JSON with a model: goes through the journey */
-    ENDPOINT_MODELS,    /* the tenant's own models */
+    ENDPOINT_INFERENCE, /* a body with a model: goes through the journey */
+    ENDPOINT_MODELS,    /* the tenant's own models, as OpenAI's list */
+    ENDPOINT_TAGS,      /* the same as Ollama's list */
     ENDPOINT_JWKS,      /* the node's attestation keys; no credential asked */
     ENDPOINT_HEALTH,    /* mesh listener only: liveness for peers */
+};
+
+/* What the body is, and so where the model stands. */
+enum endpoint_body {
+    ENDPOINT_NO_BODY,
+    ENDPOINT_JSON, /* the member "model" of the outermost object */
+    ENDPOINT_FORM, /* multipart/form-data: the field "model" */
 };
 
 /* How an answer streams, when it does. */
@@ -21,7 +33,10 @@ enum endpoint_stream { STREAM_NONE, STREAM_SSE, STREAM_NDJSON };
 /* What the members are called in which an answer counts tokens. */
 enum endpoint_usage {
     USAGE_NONE,
-    USAGE_OPENAI, /* usage.prompt_tokens, usage.completion_tokens */
+    USAGE_OPENAI,       /* usage.prompt_tokens, usage.completion_tokens */
+    USAGE_INPUT_OUTPUT, /* usage.input_tokens, usage.output_tokens */
+    USAGE_OLLAMA,       /* prompt_eval_count, eval_count at the top */
+    USAGE_COUNT
 };
 
 /* The kind of operation, as metrics are labelled (gen_ai.operation.name). */
@@ -32,14 +47,21 @@ enum endpoint_operation {
     OPERATION_EMBEDDINGS,
     OPERATION_COUNT
 };
+#define ENDPOINT_KIND(k) (1u << (k))
+#define ENDPOINT_KINDS_ALL                                                                \
+    (ENDPOINT_KIND(KIND_OPENAI) | ENDPOINT_KIND(KIND_VLLM) | ENDPOINT_KIND(KIND_OLLAMA) | \
+     ENDPOINT_KIND(KIND_LLAMACPP))
 
 struct endpoint {
     enum h1_method method;
     const char *path;
     const char *name; /* in A1 and metrics */
     enum endpoint_kind kind;
+    enum endpoint_body body;
     enum endpoint_stream stream;
     enum endpoint_usage usage;
+    uint32_t kinds;      /* INFERENCE: bit k: backends of that enum charter_kind speak it */
+    bool stream_default; /* what an absent `stream` means */
     enum endpoint_operation operation;
     bool ends_with_done; /* its stream is whole only with the event [DONE] */
     bool replay_safe;    /* may be sent again when the connection died without an answer byte */
@@ -50,5 +72,9 @@ struct endpoint {
 /* By canonical path. NULL: unknown path; *other_method: the path exists for another one. */
 const struct endpoint *endpoint_find(enum h1_method method, struct slice path, bool mesh,
                                      bool *other_method);
+/* The row of a path that a tenant's charter opens (`passthrough`): JSON with a model. */
+const struct endpoint *endpoint_passthrough(void);
+/* The rows one after the other, for tests and documents; NULL behind the last. */
+const struct endpoint *endpoint_at(size_t index);
 
 #endif

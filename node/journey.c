@@ -87,7 +87,10 @@ answer_models(struct txn *t)
     text_init(&out, buf_room(&body, MODELS_BODY_MAX, &room), MODELS_BODY_MAX);
     if (room < MODELS_BODY_MAX)
         out.size = room;
-    models_write(t->pinned->charter, &t->identity, &out);
+    if (t->endpoint->kind == ENDPOINT_TAGS)
+        models_write_tags(t->pinned->charter, &t->identity, &out);
+    else
+        models_write(t->pinned->charter, &t->identity, &out);
     c->txn = NULL;
     if (!text_ok(&out))
         refuse_overloaded(c, "the list of models is too long");
@@ -153,9 +156,29 @@ locate(struct txn *t)
     };
 }
 
-/* True: go on with the body. */
+/* Whether the tenant's policy opens the path; if not, the refusal follows with the body. */
+static void
+open_path(struct txn *t)
+{
+    const struct charter_tenant *tenant = &t->pinned->charter->tenants[t->identity.tenant];
+
+    if (t->path.p != NULL && charter_passes(tenant, t->path))
+        t->path_name = txn_keep_str(t, t->path);
+}
+
 static bool
-begin_known(struct client *c, const struct h1_head *head, const struct endpoint *endpoint)
+path_is_open(struct txn *t)
+{
+    if (t->path.p == NULL || t->path_name != NULL)
+        return true;
+    journey_refuse(t, REFUSAL_NOT_FOUND, "not_found", "no such path", NULL);
+    return false;
+}
+
+/* True: go on with the body. path: of a passthrough, else empty. */
+static bool
+begin_known(struct client *c, const struct h1_head *head, const struct endpoint *endpoint,
+            struct slice path)
 {
     struct txn *t = txn_new(c, head);
 
@@ -167,16 +190,30 @@ begin_known(struct client *c, const struct h1_head *head, const struct endpoint 
     c->txn = t;
     t->endpoint = endpoint;
     txn_move(t, TXN_READ_BODY);
+    if (path.len > 0)
+        t->path = arena_copy(&t->arena, path);
+    if (endpoint->body == ENDPOINT_FORM)
+        t->upload = upload_new(head);
+    if ((path.len > 0 && t->path.p == NULL) ||
+        (endpoint->body == ENDPOINT_FORM && t->upload == NULL)) {
+        c->txn = NULL;
+        txn_move(t, TXN_DONE);
+        txn_free(t);
+        refuse_unknown(c, REFUSAL_OVERLOADED, "no memory for the request now", SLICE_NONE);
+        return false;
+    }
     random_uuid7(&t->worker->random, t->received_ms, t->id);
     if (t->peer_request) {
         if (!peer_identify(t))
             return false;
+        open_path(t);
         txn_forget_head(t);
         return true;
     }
     if (!identify_caller(t))
         return false;
-    if (endpoint->kind == ENDPOINT_MODELS) {
+    open_path(t);
+    if (endpoint->kind == ENDPOINT_MODELS || endpoint->kind == ENDPOINT_TAGS) {
         answer_models(t);
         return false;
     }
@@ -208,6 +245,8 @@ journey_begin(struct client *c, const struct h1_head *head)
         refuse_unknown(c, REFUSAL_METHOD_NOT_ALLOWED, "the path takes another method", SLICE_NONE);
         return false;
     }
+    if (endpoint == NULL && head->method == H1_POST && s->charter->has_paths)
+        return begin_known(c, head, endpoint_passthrough(), text_slice(&path));
     if (endpoint == NULL) {
         refuse_unknown(c, REFUSAL_NOT_FOUND, "no such path", SLICE_NONE);
         return false;
@@ -226,7 +265,7 @@ journey_begin(struct client *c, const struct h1_head *head)
         refuse_overloaded(c, "this node has no memory or descriptors to spare now");
         return false;
     }
-    return begin_known(c, head, endpoint);
+    return begin_known(c, head, endpoint, SLICE_NONE);
 }
 
 /* ---- body -------------------------------------------------------------------------- */
@@ -241,7 +280,9 @@ journey_body(struct txn *t, struct slice piece)
     enum err e;
 
     /* Refused already; the answer waits for its record, and nothing more is taken. */
-    if (t->state != TXN_READ_BODY)
+    if (upload_is_open(t) && (t->state == TXN_SEND || t->state == TXN_RELAY))
+        return upload_piece(t, piece);
+    if (t->state != TXN_READ_BODY || !path_is_open(t))
         return false;
     held = atomic_fetch_add_explicit(&m->body_bytes, (int64_t)piece.len, memory_order_relaxed);
     t->body_counted += (int64_t)piece.len;
@@ -249,7 +290,7 @@ journey_body(struct txn *t, struct slice piece)
             ? ERR_NOMEM
             : buf_add(&t->body, piece);
     if (e == ERR_OK)
-        return true;
+        return t->upload == NULL || upload_look(t, piece);
     if (e == ERR_TOOBIG) {
         journey_refuse(t, REFUSAL_REQUEST_TOO_LARGE, "request_too_large",
                        "the body is larger than this node takes", NULL);
@@ -261,24 +302,23 @@ journey_body(struct txn *t, struct slice piece)
     return false;
 }
 
-void
-journey_run(struct txn *t)
+static bool
+class_is_clear(struct txn *t)
 {
-    const struct charter_tenant *tenant = &t->pinned->charter->tenants[t->identity.tenant];
+    if (t->class_count <= 1)
+        return true;
+    journey_refuse(t, REFUSAL_BAD_REQUEST, "bad_request",
+                   "X-Portolan-Class may be given once: which one counts would be a guess", NULL);
+    return false;
+}
+
+/* The caller's evidence and the tenant's limits; then the way out. */
+static void
+admit(struct txn *t)
+{
     struct admission *admission = t->worker->shared->admission;
     enum admission_reason admitted;
 
-    txn_move(t, TXN_DECIDE);
-    if (t->class_count > 1) {
-        journey_refuse(t, REFUSAL_BAD_REQUEST, "bad_request",
-                       "X-Portolan-Class may be given once: which one counts would be a guess",
-                       NULL);
-        return;
-    }
-    if (body_scan(buf_slice(&t->body), t->worker->keys, tenant, &t->facts) != ERR_OK) {
-        journey_refuse(t, REFUSAL_BAD_REQUEST, "bad_request", t->facts.why, t->facts.param);
-        return;
-    }
     if (!(t->peer_request ? peer_check_body(t) : attest_subject(t)))
         return;
     /* The ingress counts a tenant's requests; a forwarded one was counted there. */
@@ -295,6 +335,44 @@ journey_run(struct txn *t)
         t->tenant_entered = true;
     }
     dispatch(t);
+}
+
+void
+journey_run(struct txn *t)
+{
+    const struct charter_tenant *tenant = &t->pinned->charter->tenants[t->identity.tenant];
+
+    if (upload_streams(t)) {
+        upload_end(t);
+        return;
+    }
+    if (!path_is_open(t))
+        return;
+    txn_move(t, TXN_DECIDE);
+    if (!class_is_clear(t))
+        return;
+    if (upload_scan(t, tenant, &t->facts) != ERR_OK) {
+        journey_refuse(t, REFUSAL_BAD_REQUEST, "bad_request", t->facts.why, t->facts.param);
+        return;
+    }
+    admit(t);
+}
+
+void
+journey_stream(struct txn *t)
+{
+    txn_move(t, TXN_DECIDE);
+    if (class_is_clear(t))
+        admit(t);
+}
+
+void
+journey_refuse_body(struct txn *t, enum refusal refusal, const char *reason, const char *words)
+{
+    if (upload_streams(t))
+        upload_refuse(t, refusal, reason, words, NULL);
+    else
+        journey_refuse(t, refusal, reason, words, NULL);
 }
 
 /* ---- endings ----------------------------------------------------------------------- */

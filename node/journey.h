@@ -19,6 +19,11 @@ bool journey_begin(struct client *c, const struct h1_head *head);
 bool journey_body(struct txn *t, struct slice piece);
 /* The body is complete. */
 void journey_run(struct txn *t);
+/* A form's model is known, the rest of its body streams: goes on with what is here. */
+void journey_stream(struct txn *t);
+/* The body can't be read on (malformed, too slow, too large): refuses the request. */
+void journey_refuse_body(struct txn *t, enum refusal refusal, const char *reason,
+                         const char *words);
 /* The client is gone: everything that is under way for it ends now. */
 void journey_client_gone(struct txn *t);
 /* The client took bytes again after being backed up. */

@@ -35,3 +35,36 @@ models_write(const struct charter *charter, const struct identity *who, struct t
     }
     text_add_str(out, "]}\n");
 }
+
+static void
+write_tag(const struct charter *charter, const struct charter_alias *alias, struct text *out)
+{
+    text_add_str(out, "{\"name\":");
+    text_add_json(out, slice_str(alias->name));
+    text_add_str(out, ",\"model\":");
+    text_add_json(out, slice_str(alias->name));
+    text_add_str(out, ",\"modified_at\":\"");
+    text_add_time_ms(out, charter->issued_ms);
+    text_add_str(out, "\",\"size\":0,\"digest\":");
+    text_add_json(out, slice_str(charter->models[alias->pinned[0]].digest));
+    text_add_str(out, ",\"details\":{\"parent_model\":\"\",\"format\":\"\",\"family\":\"\","
+                      "\"families\":null,\"parameter_size\":\"\",\"quantization_level\":\"\"}}");
+}
+
+void
+models_write_tags(const struct charter *charter, const struct identity *who, struct text *out)
+{
+    const struct charter_tenant *tenant = &charter->tenants[who->tenant];
+    bool first = true;
+
+    text_add_str(out, "{\"models\":[");
+    for (uint32_t i = 0; i < tenant->alias_count; i++) {
+        if (!role_opens(tenant, who, i))
+            continue;
+        if (!first)
+            text_add_char(out, ',');
+        write_tag(charter, &tenant->aliases[i], out);
+        first = false;
+    }
+    text_add_str(out, "]}\n");
+}

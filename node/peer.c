@@ -34,7 +34,7 @@ a1_fault(const struct txn *t, const struct record_a1_view *a1)
         return "the attestation permits no forwarding";
     if (a1->exp_s < now_s || a1->iat_s > now_s + IDENTITY_SKEW_S)
         return "the attestation is outside its time";
-    if (strcmp(a1->endpoint, t->endpoint->name) != 0)
+    if (!slice_is(t->path.p != NULL ? t->path : slice_str(t->endpoint->name), a1->endpoint))
         return "the attestation is for another endpoint";
     return NULL;
 }
@@ -88,20 +88,32 @@ peer_identify(struct txn *t)
     return true;
 }
 
-bool
-peer_check_body(struct txn *t)
+/* The body must be the one that was attested: by its commitment, or, of a form that streams
+ * through, by being one. */
+static bool
+body_is_attested(struct txn *t)
 {
     char encoded[RECORD_HASH_SIZE];
     struct text out;
     struct hmac m;
 
+    if (upload_streams(t)) {
+        upload_commit_begin(t);
+        return t->hop0->request_streamed;
+    }
     commitment_init(&m, t->key, "request");
     hmac_add(&m, buf_slice(&t->body));
     hmac_final(&m, t->request_commitment);
     t->request_committed = true;
     text_init(&out, encoded, sizeof(encoded));
     text_add_b64url(&out, slice_of(t->request_commitment, sizeof(t->request_commitment)));
-    if (!slice_eq(text_slice(&out), slice_str(t->hop0->request_commitment))) {
+    return slice_eq(text_slice(&out), slice_str(t->hop0->request_commitment));
+}
+
+bool
+peer_check_body(struct txn *t)
+{
+    if (!body_is_attested(t)) {
         journey_refuse(t, REFUSAL_BAD_REQUEST, "commitment_mismatch",
                        "the body is not the one that was attested", NULL);
         return false;

@@ -24,6 +24,7 @@ struct outgoing {
     struct slice before;
     struct slice model; /* served name; p == NULL when the body goes as it came */
     struct slice after;
+    struct slice quote; /* around the model: a form's field has none */
 };
 
 static struct outgoing
@@ -34,6 +35,8 @@ outgoing_body(const struct txn *t)
     const struct charter_tenant *tenant = &t->current->charter->tenants[t->decision.tenant];
     struct slice served;
 
+    if (upload_streams(t))
+        return (struct outgoing){.before = SLICE_NONE};
     if (b == NULL || !tenant->rewrite_alias)
         return (struct outgoing){.before = body};
     served = slice_str(b->served[t->choice.served].name);
@@ -43,6 +46,7 @@ outgoing_body(const struct txn *t)
         .before = slice_sub(body, 0, t->facts.model_at),
         .model = served,
         .after = slice_sub(body, t->facts.model_at + t->facts.model_len, body.len),
+        .quote = t->upload != NULL ? SLICE_LIT("") : SLICE_LIT("\""),
     };
 }
 
@@ -56,9 +60,9 @@ commit_outgoing(struct txn *t, const struct outgoing *o)
         return;
     commitment_init(&m, t->key, "upstream");
     hmac_add(&m, o->before);
-    hmac_add(&m, SLICE_LIT("\""));
+    hmac_add(&m, o->quote);
     hmac_add(&m, o->model);
-    hmac_add(&m, SLICE_LIT("\""));
+    hmac_add(&m, o->quote);
     hmac_add(&m, o->after);
     hmac_final(&m, t->upstream_commitment);
 }
@@ -70,18 +74,29 @@ write_head(const struct txn *t, const struct outgoing *o, struct text *out)
     const struct mesh_target *target =
         t->choice.is_node ? &s->nodes[t->choice.node] : &s->backends[t->choice.backend];
     const struct charter_backend *b = backend_of(t);
-    size_t length = o->before.len + o->after.len + (o->model.p == NULL ? 0 : o->model.len + 2);
+    int64_t length = upload_streams(t)
+                         ? upload_length(t)
+                         : (int64_t)(o->before.len + o->after.len +
+                                     (o->model.p == NULL ? 0 : o->model.len + 2 * o->quote.len));
     uint8_t path_bytes[1024];
     struct text path;
 
     text_init(&path, path_bytes, sizeof(path_bytes));
     if (b != NULL)
         text_add_str(&path, b->path_prefix);
-    text_add_str(&path, t->endpoint->path);
+    text_add(&path, t->path.p != NULL ? t->path : slice_str(t->endpoint->path));
     h1_write_request_line(out, t->endpoint->method, text_slice(&path));
     h1_write_host(out, target->host, address_port(&target->address));
-    h1_write_field(out, SLICE_LIT("Content-Type"), SLICE_LIT("application/json"));
-    h1_write_field_u64(out, SLICE_LIT("Content-Length"), length);
+    if (t->upload != NULL)
+        upload_write_type(t, out);
+    else
+        h1_write_field(out, SLICE_LIT("Content-Type"), SLICE_LIT("application/json"));
+    if (length < 0)
+        h1_write_field(out, SLICE_LIT("Transfer-Encoding"), SLICE_LIT("chunked"));
+    else
+        h1_write_field_u64(out, SLICE_LIT("Content-Length"), (uint64_t)length);
+    if (t->api_version.p != NULL)
+        h1_write_field(out, SLICE_LIT("Anthropic-Version"), t->api_version);
     h1_write_field(out, SLICE_LIT("X-Request-Id"), slice_str(t->id));
     h1_write_field(out, SLICE_LIT("Residency-Attestation"), t->a1);
     if (target->authorization != NULL)
@@ -127,9 +142,9 @@ relay_send(struct txn *t)
     if (e == ERR_OK)
         e = conn_write(conn, o.before);
     if (e == ERR_OK && o.model.p != NULL) {
-        e = conn_write(conn, SLICE_LIT("\""));
+        e = conn_write(conn, o.quote);
         e = e == ERR_OK ? conn_write(conn, o.model) : e;
-        e = e == ERR_OK ? conn_write(conn, SLICE_LIT("\"")) : e;
+        e = e == ERR_OK ? conn_write(conn, o.quote) : e;
         e = e == ERR_OK ? conn_write(conn, o.after) : e;
     }
     if (e != ERR_OK) {
@@ -143,6 +158,8 @@ relay_send(struct txn *t)
     timer_set(t->timer, (uint64_t)config->total_timeout_ms);
     conn_deadline(conn, (uint64_t)config->first_byte_timeout_ms);
     h1_parser_init(&t->parser, H1_RESPONSE);
+    if (upload_streams(t))
+        upload_begin(t); /* may refuse: t is not touched any more */
 }
 
 /* ---- the answer's head --------------------------------------------------------------- */
@@ -320,7 +337,7 @@ finish_ok(struct txn *t)
         admission_slot_free(t->worker->shared->admission, t->slot_id);
         t->slot_held = false;
     }
-    if (t->upstream_keep_alive && t->answer.framing != H1_BODY_TO_EOF)
+    if (t->upstream_keep_alive && t->answer.framing != H1_BODY_TO_EOF && !upload_is_open(t))
         upstream_return(t->upstream);
     else
         upstream_abort(t->upstream);

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/text.h"
+#include "node/endpoint.h"
 
 /* What is lawful here and how it is proved: charter and policy, database, keys of issuers
  * and callers, and the node's own keys. */
@@ -169,6 +170,11 @@ check_longest(struct snapshot_load *l)
     LONGEST(c->regions, c->region_count, name, a1.ingress_region)
     LONGEST(c->backends, c->backend_count, name, a1.target_backend)
     LONGEST(c->models, c->model_count, id, a1.model_version)
+    for (size_t i = 0; endpoint_at(i) != NULL; i++)
+        a1.endpoint = longer(a1.endpoint, endpoint_at(i)->name);
+    for (size_t i = 0; i < c->tenant_count; i++)
+        for (size_t k = 0; k < c->tenants[i].path_count; k++)
+            a1.endpoint = longer(a1.endpoint, c->tenants[i].paths[k]);
 #undef LONGEST
     a1.audience = a1.issuer;
     a1.ingress_node = a1.node;

@@ -88,6 +88,21 @@ keep_forwarded(struct txn *t, const struct h1_head *head)
     }
 }
 
+/* A date, once, or nothing: it goes to the backend as it came. */
+static void
+keep_api_version(struct txn *t, const struct h1_head *head)
+{
+    size_t count = 0;
+    struct slice value = field_of(head, "anthropic-version", &count);
+
+    if (count != 1 || value.len != 10)
+        return;
+    for (size_t i = 0; i < value.len; i++)
+        if (i == 4 || i == 7 ? value.p[i] != '-' : value.p[i] < '0' || value.p[i] > '9')
+            return;
+    t->api_version = keep(t, value);
+}
+
 /* Law 5: what a client says about residency is not even looked at. */
 static void
 keep_or_drop_residency(struct txn *t, const struct h1_head *head)
@@ -130,6 +145,7 @@ txn_new(struct client *c, const struct h1_head *head)
 {
     struct worker *w = c->worker;
     struct txn *t = txn_take(w);
+    size_t count;
 
     if (t == NULL)
         return NULL;
@@ -154,6 +170,8 @@ txn_new(struct client *c, const struct h1_head *head)
      * use up the arena that its evidence needs. */
     t->class_name = keep(
         t, slice_sub(field_of(head, "x-portolan-class", &t->class_count), 0, CHARTER_NAME_MAX + 1));
+    t->content_type = keep(t, slice_sub(field_of(head, "content-type", &count), 0, TXN_TYPE_MAX));
+    keep_api_version(t, head);
     keep_forwarded(t, head);
     keep_or_drop_residency(t, head);
     (void)atomic_fetch_add_explicit(&w->shared->metrics.requests_open, 1, memory_order_relaxed);
@@ -195,6 +213,7 @@ txn_free(struct txn *t)
     timer_free(&t->pulse);
     buf_release(&t->body);
     buf_release(&t->held);
+    upload_free(&t->upload);
     hash_wipe(t->key, sizeof(t->key));
     hmac_wipe(&t->answer_mac);
     hmac_wipe(&t->sent_mac);

@@ -8,6 +8,7 @@
 #include "node/body.h"
 #include "node/client.h"
 #include "node/endpoint.h"
+#include "node/upload.h"
 #include "node/upstream.h"
 #include "node/worker.h"
 #include "residency/evidence/commitment.h"
@@ -24,6 +25,7 @@
 #define TXN_ARENA_BYTES 14336 /* three A1s, three answers of peers, permits and names */
 #define TXN_FIELDS_MAX 6144   /* our own header lines of an answer: two attestations at most */
 #define TXN_ATTEMPTS_MAX 3
+#define TXN_TYPE_MAX 512     /* of a Content-Type: its boundary has at most 70 */
 #define TXN_FORWARDED_MAX 16 /* X-Forwarded-For fields */
 
 enum txn_state {
@@ -51,8 +53,9 @@ struct txn {
 
     /* From the head; slices in the arena. */
     const struct endpoint *endpoint;
-    bool peer_request; /* hop 1: came from another node */
-    struct slice path;
+    bool peer_request;          /* hop 1: came from another node */
+    struct slice path;          /* of a passthrough, else p == NULL */
+    const char *path_name;      /* the same as a text, once the tenant's policy opened it */
     struct slice authorization; /* borrowed from the head, as api_key, attestation,
                                    commitment_key and forwarded: until txn_forget_head() */
     size_t authorization_count;
@@ -65,6 +68,8 @@ struct txn {
     struct slice forwarded[TXN_FORWARDED_MAX];
     size_t forwarded_count;
     bool forwarded_overflow;
+    struct slice content_type; /* its first TXN_TYPE_MAX bytes */
+    struct slice api_version;  /* anthropic-version, where it has its form */
     struct geo_address remote; /* the other end of the socket */
 
     /* Who and where. */
@@ -80,7 +85,8 @@ struct txn {
     uint8_t prev_hash[HASH_SIZE];
 
     /* What. */
-    struct buf body;
+    struct buf body;       /* whole, or the beginning of a form that streams */
+    struct upload *upload; /* of a form, else NULL */
     struct body_facts facts;
     int64_t body_counted; /* bytes of the node's body budget taken */
     uint8_t key[COMMITMENT_KEY_SIZE];
@@ -122,6 +128,7 @@ struct txn {
     const char *refusal_words;
     const char *refusal_reason; /* in A1 */
     const char *refusal_param;
+    const char *cut_reason; /* in A2: what came in a body that streamed */
     uint32_t retry_after_s;
     struct slice peer_a1;    /* from the peer's answer, with its idx; in the arena */
     struct slice peer_value; /* the whole header member */

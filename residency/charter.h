@@ -38,6 +38,8 @@
 #define CHARTER_KEY_ID_MAX 32
 #define CHARTER_NODE_KEYS_MAX 16
 #define CHARTER_REMOTE_HOSTS_MAX 64
+#define CHARTER_PATHS_MAX 64 /* passthrough, of a tenant */
+#define CHARTER_PATH_MAX 63  /* bytes of one */
 #define CHARTER_NONE UINT32_MAX
 
 enum charter_assurance { ASSURANCE_NETWORK, ASSURANCE_CA, ASSURANCE_SPKI, ASSURANCE_COUNT };
@@ -222,6 +224,8 @@ struct charter_tenant {
     enum charter_capture capture;
     const char **remote_hosts; /* sorted */
     size_t remote_host_count;
+    const char **paths; /* passthrough; sorted */
+    size_t path_count;
     bool rewrite_alias;
     bool cut_on_revoke;
     int64_t retention_days;
@@ -238,6 +242,7 @@ struct charter {
     int64_t renew_by_ms;
     int64_t valid_until_ms;
     uint8_t seed[32];
+    bool has_paths;            /* some tenant has a passthrough */
     uint8_t digest[HASH_SIZE]; /* of the DSSE payload; of the source text for unsigned ones */
     struct charter_group *groups;
     size_t group_count;
@@ -302,5 +307,8 @@ const struct key *charter_node_key(const struct charter_node *n, enum charter_ke
                                    struct slice kid, int64_t at_ms);
 /* Whether an issuer may speak for a tenant. */
 bool charter_issuer_speaks_for(const struct charter_issuer *i, uint32_t tenant);
+
+/* Whether the tenant's policy opens the path beyond the node's own endpoints. */
+bool charter_passes(const struct charter_tenant *t, struct slice path);
 
 #endif

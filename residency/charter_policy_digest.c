@@ -218,6 +218,19 @@ put_hosts(struct out *o, const struct charter_tenant *t)
     put_close(o, ']');
 }
 
+/* Left out when empty: the digest of a policy without it is as it was before it existed. */
+static void
+put_paths(struct out *o, const struct charter_tenant *t)
+{
+    if (t->path_count == 0)
+        return;
+    put_key(o, "passthrough");
+    put_open(o, '[');
+    for (size_t i = 0; i < t->path_count; i++)
+        put_item(o, t->paths[i]);
+    put_close(o, ']');
+}
+
 static void
 put_ingress(struct out *o, const struct charter *c, const struct charter_tenant *t)
 {
@@ -253,6 +266,7 @@ charter_policy_digest(const struct charter *c, struct charter_tenant *t)
     put_countries(&o, "operators_from", &base->operators_from);
     put_countries(&o, "origins", &t->origins);
     put_countries(&o, "owners_from", &base->owners_from);
+    put_paths(&o, t);
     put_places(&o, c, &base->process_in);
     put_word(&o, "regime", charter_regime_name(t->regime));
     put_hosts(&o, t);

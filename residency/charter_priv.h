@@ -112,6 +112,8 @@ void charter_load_api_keys(struct charter *c, const struct json_reader *root);
 void charter_load_aliases(struct charter *c, const struct json_reader *r, struct charter_tenant *t,
                           const struct charter_tenant *parent);
 /* The members that are single words, numbers or plain lists. */
+void charter_load_paths(struct charter *c, const struct json_reader *root, struct charter_tenant *t,
+                        const struct charter_tenant *parent);
 void charter_load_terms(struct charter *c, const struct json_reader *r, struct charter_tenant *t,
                         const struct charter_tenant *parent);
 

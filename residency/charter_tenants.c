@@ -351,14 +351,13 @@ find_parent(const struct charter *c, const struct json_reader *r, const char *na
 static void
 load_tenant(struct charter *c, const struct json_reader *r, uint32_t index)
 {
-    static const char *const keys[] = {"process_in",  "operators_from", "owners_from",
-                                       "access_from", "origins",        "by_origin",
-                                       "ingress_in",  "home_country",   "unknown_origin",
-                                       "models",      "roles",          "classes",
-                                       "evidence",    "auth",           "limits",
-                                       "capture",     "remote_hosts",   "rewrite_alias",
-                                       "on_revoke",   "retention_days", "regime",
-                                       NULL};
+    static const char *const keys[] = {
+        "process_in",     "operators_from", "owners_from", "access_from",
+        "origins",        "by_origin",      "ingress_in",  "home_country",
+        "unknown_origin", "models",         "roles",       "classes",
+        "evidence",       "auth",           "limits",      "capture",
+        "remote_hosts",   "rewrite_alias",  "on_revoke",   "retention_days",
+        "regime",         "passthrough",    NULL};
     struct reading in = {.c = c, .r = r, .t = &c->tenants[index]};
 
     in.parent = find_parent(c, r, r->key);

@@ -414,6 +414,7 @@ charter_load_terms(struct charter *c, const struct json_reader *r, struct charte
     load_auth(r, t, parent);
     load_regime(r, t, parent);
     load_retention(r, t, parent);
+    charter_load_paths(c, r, t, parent);
     load_hosts(c, r, t, parent);
     (void)json_reader_opt_bool(&rewrite, &t->rewrite_alias);
     if (limits.v != NULL && json_reader_keys(&limits, limit_keys)) {

@@ -7,6 +7,7 @@
  * the nearest first.
  *
  * When nothing is left the reason is the first of these that holds:
+ *   UNSUPPORTED     no legal backend is of a kind that speaks the request's protocol
  *   EXHAUSTED       every legal backend was tried (of another region: it, or all nodes there)
  *   MODEL_MISMATCH  some untried one answers but serves another version, or is quarantined
  *   EVIDENCE_LOW    some untried one answers but proves its model too weakly
@@ -174,6 +175,12 @@ use_ppm(const struct choose_facts *f, uint32_t backend)
            ttft * TTFT_PPM / TTFT_MS_MAX + (own->loaded ? LOADED_PPM : 0);
 }
 
+static bool
+speaks(const struct choose_facts *f, uint32_t backend)
+{
+    return f->kinds == 0 || (f->kinds >> f->charter->backends[backend].kind & 1) != 0;
+}
+
 /* Whether another backend of the legal set may be looked at; *own says where it stands. */
 static bool
 is_candidate(const struct choose_facts *f, uint32_t backend, bool *own)
@@ -181,7 +188,18 @@ is_candidate(const struct choose_facts *f, uint32_t backend, bool *own)
     if (NEVER(backend >= f->charter->backend_count))
         return false;
     *own = f->charter->backends[backend].region == f->own_region;
-    return !bits_has(f->tried, backend);
+    return speaks(f, backend) && !bits_has(f->tried, backend);
+}
+
+static bool
+any_speaks(const struct choose_facts *f)
+{
+    const struct bits *legal = &f->decision->legal;
+
+    for (uint32_t b = bits_next(legal, 0); b < BITS_COUNT_MAX; b = bits_next(legal, b + 1))
+        if (b < f->charter->backend_count && speaks(f, b))
+            return true;
+    return false;
 }
 
 static void
@@ -469,6 +487,10 @@ choose(const struct choose_facts *f, struct choice *out)
     if (NEVER(d->tenant >= f->charter->tenant_count) ||
         NEVER(d->alias >= f->charter->tenants[d->tenant].alias_count))
         return; /* refuse rather than guess a model */
+    if (!any_speaks(f)) {
+        out->reason = CHOOSE_UNSUPPORTED;
+        return;
+    }
     walk_own(f, &tier, out);
     if (tier.usable_count > 0) {
         pick_own(f, &tier, out);

@@ -16,6 +16,8 @@
 /* X(enum, reason, code, status, words) */
 #define CHOOSE_REASON_LIST(X)                                                                    \
     X(CHOOSE_PICKED, "picked", "", 200, "picked")                                                \
+    X(CHOOSE_UNSUPPORTED, "endpoint_unsupported", "not_found", 404,                              \
+      "no lawful backend is of a kind that serves this path")                                    \
     X(CHOOSE_MODEL_MISMATCH, "model_mismatch", "no_legal_capacity", 503,                         \
       "every lawful backend that answers serves another version of the model")                   \
     X(CHOOSE_EVIDENCE_LOW, "model_evidence_low", "no_legal_capacity", 503,                       \
@@ -55,6 +57,7 @@ struct choose_facts {
     const struct bits *tried_nodes; /* peers already used */
     uint32_t own_node;
     uint32_t own_region;
+    uint32_t kinds;       /* bit k: backends of that enum charter_kind will do; 0: all */
     bool own_region_only; /* hop 1, or past renew_by */
     uint64_t random;      /* ties, two-choices */
 };

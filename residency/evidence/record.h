@@ -81,7 +81,9 @@ struct record_a1 {
     const char *endpoint;
     uint64_t request_bytes;
     const uint8_t *request_commitment; /* 32 bytes or NULL */
-    const char *shard;                 /* 22 characters */
+    bool request_streamed; /* the body was not whole: request_bytes as announced, 0 leaves it
+                            * out; no commitment, that is in the A2 */
+    const char *shard;     /* 22 characters */
 };
 
 /* One signer for a node's A1s: key and its encoded header, prepared once. */
@@ -110,6 +112,9 @@ struct record_a2 {
     const uint8_t *answer_commitment; /* 32 bytes or NULL */
     uint64_t sent_bytes;              /* written only with sent_commitment */
     const uint8_t *sent_commitment;
+    const char *reason;                 /* why this node cut the request, or NULL */
+    const uint8_t *request_commitment;  /* of a streamed body as received, or NULL */
+    uint64_t request_bytes;             /* written only with request_commitment */
     const uint8_t *upstream_commitment; /* of the rewritten request body */
     const uint8_t *peer_hash;           /* of the peer's A1 */
     struct slice model_reported;
@@ -171,9 +176,10 @@ struct record_a1_view {
     char model_version[CHARTER_MODEL_MAX + 1];
     char model_digest[33];
     char model_evidence[12];
-    char endpoint[32];
+    char endpoint[CHARTER_PATH_MAX + 1];
     uint64_t request_bytes;
     char request_commitment[RECORD_HASH_SIZE];
+    bool request_streamed;
     char shard[RECORD_ID_SIZE];
     char kid[KEY_THUMBPRINT_SIZE + 1];
 };
@@ -195,6 +201,9 @@ struct record_a2_view {
     uint64_t answer_bytes;
     char answer_commitment[RECORD_HASH_SIZE];
     char peer_hash[RECORD_HASH_SIZE];
+    char reason[48];
+    char request_commitment[RECORD_HASH_SIZE]; /* of a streamed body; "" when absent */
+    uint64_t request_bytes;
     char model_reported[RECORD_FOREIGN_MAX + 1];
     char response_id[RECORD_FOREIGN_MAX + 1];
     int64_t received_ms, dispatched_ms, first_byte_ms, end_ms;

@@ -134,8 +134,14 @@ write_request(struct record_object *o, const struct record_a1 *a1)
     struct record_object request = record_member_object(o, SLICE_LIT("request"));
 
     record_member_str(&request, SLICE_LIT("endpoint"), a1->endpoint);
-    record_member_u64(&request, SLICE_LIT("bytes"), a1->request_bytes);
-    record_member_bytes(&request, SLICE_LIT("commitment"), a1->request_commitment, HASH_SIZE);
+    if (!a1->request_streamed || a1->request_bytes > 0)
+        record_member_u64(&request, SLICE_LIT("bytes"), a1->request_bytes);
+    if (a1->request_streamed) {
+        record_member(&request, SLICE_LIT("streamed"));
+        text_add_str(request.text, "true");
+    } else {
+        record_member_bytes(&request, SLICE_LIT("commitment"), a1->request_commitment, HASH_SIZE);
+    }
     record_object_end(&request);
 }
 

@@ -109,6 +109,23 @@ write_tokens(struct record_object *o, const struct record_a2 *a2)
     record_object_end(&tokens);
 }
 
+static void
+write_request(struct record_object *o, const struct record_a2 *a2)
+{
+    struct record_object request;
+
+    if (a2->request_commitment == NULL && a2->upstream_commitment == NULL)
+        return;
+    request = record_member_object(o, SLICE_LIT("request"));
+    if (a2->request_commitment != NULL) {
+        record_member_u64(&request, SLICE_LIT("bytes"), a2->request_bytes);
+        record_member_bytes(&request, SLICE_LIT("commitment"), a2->request_commitment, HASH_SIZE);
+    }
+    record_member_bytes(&request, SLICE_LIT("upstream_commitment"), a2->upstream_commitment,
+                        HASH_SIZE);
+    record_object_end(&request);
+}
+
 enum err
 record_a2_write(const struct record_a2 *a2, struct text *out)
 {
@@ -127,12 +144,8 @@ record_a2_write(const struct record_a2 *a2, struct text *out)
     record_member_str(&o, SLICE_LIT("kind"), "a2");
     write_model(&o, a2);
     record_member_bytes(&o, SLICE_LIT("peer"), a2->peer_hash, HASH_SIZE);
-    if (a2->upstream_commitment != NULL) {
-        part = record_member_object(&o, SLICE_LIT("request"));
-        record_member_bytes(&part, SLICE_LIT("upstream_commitment"), a2->upstream_commitment,
-                            HASH_SIZE);
-        record_object_end(&part);
-    }
+    record_member_str(&o, SLICE_LIT("reason"), a2->reason);
+    write_request(&o, a2);
     record_member_str(&o, SLICE_LIT("shard"), a2->shard);
     record_member_i64(&o, SLICE_LIT("status"), a2->status);
     write_times(&o, a2);

@@ -230,14 +230,20 @@ read_request(struct record_cursor *c, struct record_a1_view *v)
 {
     static const char why[] = "request is malformed";
     bool has = false;
+    bool sized;
 
     record_expect(c, ",\"request\":{", why);
     if (take_member(c, "\"endpoint\":", &has))
         record_string(c, v->endpoint, sizeof(v->endpoint), why);
-    if (!take_member(c, "\"bytes\":", &has))
+    sized = take_member(c, "\"bytes\":", &has);
+    if (sized)
+        record_number(c, &v->request_bytes, why);
+    if (take_member(c, "\"streamed\":true", &has))
+        v->request_streamed = true;
+    else if (!sized)
         record_fail(c, why);
-    record_number(c, &v->request_bytes, why);
-    opt_digest(c, ",\"commitment\":", v->request_commitment, HASH_LEN, why);
+    else
+        opt_digest(c, ",\"commitment\":", v->request_commitment, HASH_LEN, why);
     record_expect(c, "}", why);
     opt_digest(c, ",\"shard\":", v->shard, CUT_LEN, "shard is malformed");
     record_expect(c, "}", "a member out of its order, or one too many");

@@ -56,7 +56,7 @@ outcome_ok(const char *word)
     static const char *const words[] = {"ok",         "connect_failed", "tls_failed",   "refused",
                                         "status_429", "status_503",     "status_5xx",   "malformed",
                                         "eof",        "timeout",        "client_abort", "lost",
-                                        "revoked",    "not_sent"};
+                                        "revoked",    "not_sent",       "cut"};
     struct slice s = slice_str(word);
 
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
@@ -174,6 +174,25 @@ read_tokens(struct record_cursor *c, struct record_a2_view *v)
         record_expect(c, has ? ",\"source\":\"answer\"}" : "\"source\":\"none\"}", why);
 }
 
+static void
+read_request(struct record_cursor *c, struct record_a2_view *v)
+{
+    static const char why[] = "request is malformed";
+
+    if (!record_take(c, ",\"request\":{"))
+        return;
+    if (record_take(c, "\"bytes\":")) {
+        record_number(c, &v->request_bytes, why);
+        record_expect(c, ",\"commitment\":", why);
+        record_digest(c, v->request_commitment, HASH_LEN, why);
+        if (record_take(c, "}"))
+            return;
+        record_expect(c, ",", why);
+    }
+    skip_digest(c, "\"upstream_commitment\":", why);
+    record_expect(c, "}", why);
+}
+
 enum err
 record_a2_parse(struct slice json, struct record_a2_view *out, const char **why)
 {
@@ -195,10 +214,9 @@ record_a2_parse(struct slice json, struct record_a2_view *out, const char **why)
     read_model(&c, &v);
     if (record_take(&c, ",\"peer\":"))
         record_digest(&c, v.peer_hash, HASH_LEN, "peer is malformed");
-    if (record_take(&c, ",\"request\":{")) {
-        skip_digest(&c, "\"upstream_commitment\":", "request is malformed");
-        record_expect(&c, "}", "request is malformed");
-    }
+    if (record_take(&c, ",\"reason\":"))
+        record_string(&c, v.reason, sizeof(v.reason), "reason is malformed");
+    read_request(&c, &v);
     record_expect(&c, ",\"shard\":", "shard is missing");
     record_digest(&c, v.shard, ID_LEN, "shard is malformed");
     record_expect(&c, ",\"status\":", "status is missing");

@@ -140,6 +140,7 @@ add_a2(struct report *r, const struct record_a2_view *a2)
                              .status = a2->status,
                              .prompt_tokens = a2->prompt_tokens,
                              .completion_tokens = a2->completion_tokens,
+                             .request_bytes = a2->request_bytes,
                              .attempt_count = a2->attempt_count};
     memcpy(to->txn, a2->txn, sizeof(to->txn));
     memcpy(to->peer_hash, a2->peer_hash, sizeof(to->peer_hash));
@@ -373,6 +374,9 @@ pair_row(struct report *r, struct report_row *row)
             report_exception_add(r, "open_request", row->txn, "has no completion yet");
         return;
     }
+    /* Of a streamed body the A1 knows at most what was announced. */
+    if (row->a2->request_bytes > 0)
+        row->request_bytes = row->a2->request_bytes;
     for (size_t i = 0; i < row->a2->attempt_count; i++)
         if (row->a2->attempts[i].index == row->index) {
             row->outcome = row->a2->attempts[i].outcome;

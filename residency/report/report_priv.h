@@ -26,6 +26,7 @@ struct report_a2 {
     int64_t prompt_tokens;
     int64_t completion_tokens;
     char peer_hash[RECORD_HASH_SIZE];
+    uint64_t request_bytes; /* of a streamed body, else 0 */
     size_t attempt_count;
     struct {
         uint64_t index;

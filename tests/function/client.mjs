@@ -63,28 +63,41 @@ export function ask(node, caller = {}, { method, path = '/v1/chat/completions', 
 
 export const chat = (node, caller, more = {}) => ask(node, caller, { body: chatBody(more) });
 
+// What fetch() makes of a body: its bytes, and the type that it gives a form.
+async function bytesOf(body) {
+  if (body === undefined || body === null) {
+    return { bytes: undefined };
+  }
+  const made = new Response(body);
+  const type = body instanceof FormData ? { 'content-type': made.headers.get('content-type') } : {};
+  return { bytes: Buffer.from(await made.arrayBuffer()), type };
+}
+
 // fetch() for the OpenAI client, on node:https: the built-in one can't be given a CA.
 function fetchVia(node, caller, onAnswer) {
-  return (url, { method = 'GET', headers, body, signal } = {}) => new Promise((resolve, reject) => {
-    const target = new URL(url);
-    const request = https.request({
-      host: node.host, port: node.port, path: target.pathname + target.search, method, signal,
-      agent: false, ca: node.ca, cert: caller.cert, key: caller.key, servername: node.servername,
-      headers: {
-        ...Object.fromEntries(new Headers(headers)), host: node.authority,
-        ...headersOf({ ...caller, token: undefined }),
-        ...(typeof body === 'string' ? { 'content-length': Buffer.byteLength(body) } : {}),
-      },
-    }, (answer) => {
-      onAnswer?.(answer);
-      resolve(new Response(Readable.toWeb(answer), {
-        status: answer.statusCode, headers: Object.entries(answer.headers).flatMap(
-          ([name, value]) => [value].flat().map((one) => [name, one])),
-      }));
+  return async (url, { method = 'GET', headers, body, signal } = {}) => {
+    const { bytes, type } = await bytesOf(body);
+    return new Promise((resolve, reject) => {
+      const target = new URL(url);
+      const request = https.request({
+        host: node.host, port: node.port, path: target.pathname + target.search, method, signal,
+        agent: false, ca: node.ca, cert: caller.cert, key: caller.key, servername: node.servername,
+        headers: {
+          ...Object.fromEntries(new Headers(headers)), host: node.authority, ...type,
+          ...headersOf({ ...caller, token: undefined }),
+          ...(bytes === undefined ? {} : { 'content-length': bytes.length }),
+        },
+      }, (answer) => {
+        onAnswer?.(answer);
+        resolve(new Response(Readable.toWeb(answer), {
+          status: answer.statusCode, headers: Object.entries(answer.headers).flatMap(
+            ([name, value]) => [value].flat().map((one) => [name, one])),
+        }));
+      });
+      request.once('error', reject);
+      request.end(bytes);
     });
-    request.once('error', reject);
-    request.end(body ?? undefined);
-  });
+  };
 }
 
 // The real OpenAI client. onAnswer sees each answer's head.

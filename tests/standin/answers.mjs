@@ -1,6 +1,7 @@
 // Inference answers. The text depends on the prompt and the script alone, so that a test knows
 // every byte of content beforehand: a request for "one two" is answered "echo: one two".
 import { createHash } from 'node:crypto';
+import { isForm, protocolAnswer } from './protocols.mjs';
 
 const EMBEDDING_SIZE = 8;
 
@@ -194,20 +195,19 @@ function embeddings({ model, request }) {
   };
 }
 
-// {value} for a unary answer, {events} for a stream of server-sent events.
+// {value} for a unary answer (with `bytes` and `type`: one that is no JSON), {events} for a stream
+// of server-sent events (with `type`: of another kind).
 export function answerTo(context) {
-  if (context.path.endsWith('/embeddings')) {
-    return embeddings(context);
+  const other = protocolAnswer(context);
+  if (other !== undefined) {
+    return other;
   }
-  if (context.path.endsWith('/transcriptions')) {
-    return { value: { text: `heard ${context.bytes} bytes` } };
-  }
-  return completion(context);
+  return context.path.endsWith('/embeddings') ? embeddings(context) : completion(context);
 }
 
 // The request's fields, or null where the body is not what the endpoint takes.
 export function readRequest(path, body) {
-  if (path.endsWith('/transcriptions')) {
+  if (isForm(path)) {
     const form = body.toString('latin1');
     const part = /name="model"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)\r\n/.exec(form);
     return part === null ? null : { model: part[1] };

@@ -8,6 +8,7 @@
 //   llamacpp old: /metrics has llamacpp:kv_cache_usage_ratio and kv_cache_tokens
 //            new: it has neither (they were removed upstream)
 import { createHash } from 'node:crypto';
+import { ALL_KINDS, MEDIA, OLLAMA, RANKING, SCORING } from './protocols.mjs';
 
 const JSON_TYPE = 'application/json';
 const PROMETHEUS_TYPE = 'text/plain; version=0.0.4';
@@ -32,8 +33,7 @@ const cacheUse = (state) => Math.min(1, state.running / state.slots);
 const vllm = {
   server: 'uvicorn',
   slots: 256,
-  inference: ['/v1/chat/completions', '/v1/completions', '/v1/embeddings',
-    '/v1/audio/transcriptions'],
+  inference: [...ALL_KINDS, ...RANKING, ...SCORING, ...MEDIA],
   find: (models, name) => models.find((model) => model.name === name),
   error(state, status, message, type = 'BadRequestError') {
     const error = { message, type, param: null, code: status };
@@ -108,7 +108,7 @@ const ollamaModel = (state, model) => ({
 const ollama = {
   server: null,
   slots: 4,
-  inference: ['/v1/chat/completions', '/v1/completions', '/v1/embeddings'],
+  inference: [...ALL_KINDS, ...OLLAMA],
   find: (models, name) =>
     models.find((model) => ollamaName(model.name) === ollamaName(String(name))),
   error(state, status, message) {
@@ -148,8 +148,7 @@ const ollama = {
 const llamacpp = {
   server: 'llama.cpp',
   slots: 4,
-  inference: ['/v1/chat/completions', '/v1/completions', '/v1/embeddings', '/chat/completions',
-    '/completions', '/embeddings'],
+  inference: [...ALL_KINDS, ...RANKING, '/chat/completions', '/completions', '/embeddings'],
   // A llama.cpp server with one model answers with that one, whatever name was asked for. Only
   // with several (its router mode) does it look at the name.
   find: (models, name) =>
@@ -212,8 +211,7 @@ const llamacpp = {
 const openai = {
   server: null,
   slots: 256,
-  inference: ['/v1/chat/completions', '/v1/completions', '/v1/embeddings',
-    '/v1/audio/transcriptions'],
+  inference: [...ALL_KINDS, ...RANKING, ...SCORING, ...MEDIA, '/v1/moderations', '/v1/own/thing'],
   find: (models, name) => models.find((model) => model.name === name),
   error(state, status, message, code = null) {
     const types = { 429: 'requests', 500: 'server_error', 503: 'server_error' };

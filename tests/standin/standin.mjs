@@ -372,9 +372,9 @@ async function answer(turn, path, body, script) {
     created: state.created, bytes: body.length,
   });
   if (made.events === undefined) {
-    await sendUnary(turn, made.value, script);
+    await sendUnary(turn, made, script);
   } else {
-    await sendStream(turn, made.events, script);
+    await sendStream(turn, made, script);
   }
 }
 
@@ -388,13 +388,14 @@ function scriptedAnswer(script) {
     : json(status, script.body);
 }
 
-async function sendUnary(turn, value, script) {
-  const body = Buffer.from(JSON.stringify(value));
+async function sendUnary(turn, made, script) {
+  const body = made.bytes ?? Buffer.from(JSON.stringify(made.value));
   const stalls = script.stall_after_events !== undefined;
   const truncates = script.truncate_after_events !== undefined;
 
   turn.res.writeHead(200, {
-    ...serverHeaders(), 'content-type': 'application/json', 'content-length': body.length,
+    ...serverHeaders(), 'content-type': made.type ?? 'application/json',
+    'content-length': body.length,
   });
   if (script.first_byte_delay_ms > 0) {
     turn.res.flushHeaders();
@@ -439,9 +440,9 @@ async function sendChunks(turn, { chunks, type = 'text/event-stream', repeat = 1
   }
 }
 
-async function sendStream(turn, events, script) {
+async function sendStream(turn, { events, type }, script) {
   turn.res.writeHead(200, {
-    ...serverHeaders(), 'content-type': 'text/event-stream; charset=utf-8',
+    ...serverHeaders(), 'content-type': type ?? 'text/event-stream; charset=utf-8',
     'cache-control': 'no-cache',
   });
   turn.res.flushHeaders();

@@ -45,6 +45,29 @@ a1_round_trip(void **state)
     fixture_free(f);
 }
 
+/* A body that streams through has no commitment yet, and no size unless it was announced. */
+static void
+a1_of_a_streamed_body(void **state)
+{
+    struct fixture *f = fixture_new();
+    struct record_a1 a1 = fixture_a1(TXN, SHARD);
+    uint8_t storage[RECORD_A1_MAX];
+    struct record_a1_view view;
+    const char *why = NULL;
+
+    (void)state;
+    a1.request_streamed = true;
+    for (uint64_t bytes = 0; bytes < 2; bytes++) {
+        a1.request_bytes = bytes;
+        assert_int_equal(record_a1_verify(write_a1(f, &a1, storage), &f->charter, &view, &why),
+                         ERR_OK);
+        assert_true(view.request_streamed);
+        assert_string_equal(view.request_commitment, "");
+        assert_int_equal(view.request_bytes, bytes);
+    }
+    fixture_free(f);
+}
+
 static void
 a1_golden_payload(void **state)
 {
@@ -261,6 +284,42 @@ a2_golden_text(void **state)
     assert_int_equal(view.end, RECORD_COMPLETE);
 }
 
+/* The commitment that the A1 of a streamed body could not have, and why it was cut. */
+static void
+a2_of_a_streamed_body(void **state)
+{
+    static const uint8_t hash[32] = {7};
+    static const struct record_attempt attempts[] = {
+        {.index = 41, .outcome = "cut", .target = "de-1"}};
+    static const char expected[] =
+        "\"kind\":\"a2\",\"reason\":\"second_model\",\"request\":{\"bytes\":9,\"commitment\":"
+        "\"BwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"";
+    struct record_a2 a2 = fixture_a2(TXN, SHARD, hash, 41, attempts);
+    uint8_t storage[RECORD_A2_MAX];
+    struct record_a2_view view;
+    struct text text;
+    const char *why;
+
+    (void)state;
+    a2.attempt_count = 1;
+    a2.model_reported = a2.response_id = SLICE_NONE;
+    a2.peer_hash = NULL;
+    a2.reason = "second_model";
+    a2.request_commitment = hash;
+    a2.request_bytes = 9;
+    for (int rewritten = 0; rewritten < 2; rewritten++) {
+        a2.upstream_commitment = rewritten == 1 ? hash : NULL;
+        text_init(&text, storage, sizeof(storage));
+        assert_int_equal(record_a2_write(&a2, &text), ERR_OK);
+        assert_non_null(memmem(storage, text.used, expected, sizeof(expected) - 1));
+        assert_int_equal(record_a2_parse(text_slice(&text), &view, &why), ERR_OK);
+        assert_string_equal(view.reason, "second_model");
+        assert_int_equal(view.request_bytes, 9);
+        assert_int_equal(strlen(view.request_commitment), 43);
+        assert_string_equal(view.attempts[0].outcome, "cut");
+    }
+}
+
 static void
 a2_says_who_counted_the_tokens(void **state)
 {
@@ -361,6 +420,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a1_round_trip),
+        cmocka_unit_test(a1_of_a_streamed_body),
         cmocka_unit_test(a1_golden_payload),
         cmocka_unit_test(a1_longest_names),
         cmocka_unit_test(a1_denial_has_no_target),
@@ -369,6 +429,7 @@ main(void)
         cmocka_unit_test(a1_of_another_node_is_refused),
         cmocka_unit_test(a2_golden_text),
         cmocka_unit_test(a2_says_who_counted_the_tokens),
+        cmocka_unit_test(a2_of_a_streamed_body),
         cmocka_unit_test(a2_other_forms_are_refused),
         cmocka_unit_test(a1_cost),
     };

@@ -148,6 +148,44 @@ test_long_texts(void **state)
     }
 }
 
+static void
+test_the_names_of_each_interface(void **state)
+{
+    static const struct {
+        enum endpoint_usage usage;
+        const char *texts[3];
+        int64_t prompt, completion;
+    } rows[] = {
+        {USAGE_INPUT_OUTPUT, {"{\"usage\":{\"input_tokens\":4,\"output_tokens\":2}}"}, 4, 2},
+        {USAGE_INPUT_OUTPUT,
+         {"{\"usage\":{\"input_tokens\":4,\"output_tokens\":1}}",
+          "{\"type\":\"message_delta\",\"usage\":{\"output_tokens\":9}}"},
+         4,
+         9},
+        {USAGE_INPUT_OUTPUT, {"{\"usage\":{\"prompt_tokens\":4}}"}, -1, -1},
+        {USAGE_OLLAMA, {"{\"done\":true,\"prompt_eval_count\":0,\"eval_count\":7}"}, 0, 7},
+        {USAGE_OLLAMA,
+         {"{\"message\":{\"eval_count\":5},\"\":{\"eval_count\":6}}", "{\"eval_count\":7}"},
+         -1,
+         7},
+        {USAGE_OLLAMA, {"{\"usage\":{\"prompt_tokens\":4}}"}, -1, -1},
+        {USAGE_OPENAI, {"{\"prompt_eval_count\":3,\"prompt_tokens\":5}"}, -1, -1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct answer_facts f;
+
+        answer_facts_init(&f, rows[i].usage);
+        for (size_t k = 0; k < 3 && rows[i].texts[k] != NULL; k++) {
+            answer_facts_begin(&f);
+            answer_facts_add(&f, slice_str(rows[i].texts[k]));
+        }
+        assert_int_equal(f.prompt_tokens, rows[i].prompt);
+        assert_int_equal(f.completion_tokens, rows[i].completion);
+    }
+}
+
 int
 main(void)
 {
@@ -156,6 +194,7 @@ main(void)
         cmocka_unit_test(test_texts_one_after_the_other),
         cmocka_unit_test(test_an_endpoint_without_usage),
         cmocka_unit_test(test_long_texts),
+        cmocka_unit_test(test_the_names_of_each_interface),
     };
 
     check_never_fatal();

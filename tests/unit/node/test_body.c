@@ -31,7 +31,7 @@ scan(const char *body, struct body_facts *f)
     static const char *hosts[] = {"files.acme.example"};
     static const struct charter_tenant tenant = {.remote_hosts = hosts, .remote_host_count = 1};
 
-    return body_scan(slice_str(body), keys, &tenant, f);
+    return body_scan(slice_str(body), keys, endpoint_at(0), &tenant, f);
 }
 
 static void
@@ -79,6 +79,14 @@ test_refused(void **state)
         {"{\"model\":\"m\",\"STREAM\":true}", "stream"},
         {"{\"model\":\"m\",\"Messages\":[]}", "messages"},
         {"{\"model\":\"m\",\"previous_response_id\":\"r\"}", "previous_response_id"},
+        {"{\"model\":\"m\",\"previous_response_id\":false}", "previous_response_id"},
+        {"{\"model\":\"m\",\"background\":true}", "background"},
+        {"{\"model\":\"m\",\"conversation\":{\"id\":\"c\"}}", "conversation"},
+        {"{\"model\":\"m\",\"container\":\"c\"}", "container"},
+        {"{\"model\":\"m\",\"prompt\":{\"id\":\"pmpt\"}}", "prompt"},
+        {"{\"model\":\"m\",\"messages\":[{\"content\":[{\"file\":{\"file_id\":\"f\"}}]}]}",
+         "file_id"},
+        {"{\"model\":\"m\",\"tools\":[{\"vector_store_ids\":[\"v\"]}]}", "file_id"},
     };
 
     (void)state;
@@ -93,15 +101,31 @@ test_refused(void **state)
     }
 }
 
-/* Every row stands behind {"model":"m", */
+/* Every rest stands behind {"model":"m", */
+struct reference {
+    const char *rest;
+    bool outside;
+    const char *host;
+};
+
+static void
+check_references(const struct reference *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct body_facts f;
+        char body[512];
+
+        assert_true(text_format(body, sizeof(body), "{\"model\":\"m\",%s", rows[i].rest));
+        if (scan(body, &f) != ERR_OK || f.points_outside != rows[i].outside)
+            fail_msg("row %zu: %s", i, body);
+        assert_true(slice_is(f.remote_host, rows[i].host));
+    }
+}
+
 static void
 test_references(void **state)
 {
-    static const struct {
-        const char *rest;
-        bool outside;
-        const char *host;
-    } rows[] = {
+    static const struct reference rows[] = {
         {"\"a\":1}", false, ""},
         {"\"store\":false,\"previous_response_id\":null,\"stream\":null}", false, ""},
         {"\"messages\":[{\"content\":\"see http://evil.example/\"}]}", false, ""},
@@ -148,15 +172,47 @@ test_references(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
-        struct body_facts f;
-        char body[512];
+    check_references(rows, ARRAY_COUNT(rows));
+}
 
-        assert_true(text_format(body, sizeof(body), "{\"model\":\"m\",%s", rows[i].rest));
-        if (scan(body, &f) != ERR_OK || f.points_outside != rows[i].outside)
-            fail_msg("row %zu: %s", i, body);
-        assert_true(slice_is(f.remote_host, rows[i].host));
-    }
+/* The same in the words of other protocols. */
+static void
+test_references_of_protocols(void **state)
+{
+    static const struct reference rows[] = {
+        {"\"mcp_servers\":[]}", true, ""},
+        {"\"prompt\":\"see http://evil.example/\",\"background\":false}", false, ""},
+        /* Anthropic: content by address, tools of the server and of the caller. */
+        {"\"messages\":[{\"content\":[{\"source\":{\"type\":\"url\",\"url\":"
+         "\"https://evil.example/a\"}}]}]}",
+         true, "evil.example"},
+        {"\"messages\":[{\"content\":[{\"source\":{\"type\":\"base64\",\"data\":\"AA==\"}}]}]}",
+         false, ""},
+        {"\"messages\":[{\"content\":[{\"type\":\"tool_use\",\"input\":{\"url\":"
+         "\"https://evil.example/\"}},{\"type\":\"text\"}]}]}",
+         false, ""},
+        {"\"messages\":[{\"content\":[{\"input\":{\"a\":{}}},{\"url\":\"https://evil.example/"
+         "\"}]}]}",
+         true, "evil.example"},
+        {"\"input\":{\"url\":\"https://evil.example/\"}}", true, "evil.example"},
+        {"\"tools\":[{\"name\":\"f\",\"input_schema\":{\"type\":\"object\",\"properties\":{\"url\":"
+         "{\"type\":\"string\"},\"file_id\":{\"type\":\"string\"}}}}]}",
+         false, ""},
+        {"\"tools\":[{\"type\":\"custom\"},{\"type\":\"bash_20250124\"}]}", false, ""},
+        {"\"tools\":[{\"type\":\"web_fetch_20250910\"}]}", true, ""},
+        {"\"tools\":[{\"type\":\"code_interpreter\"}]}", true, ""},
+        {"\"tools\":[{\"type\":\"of tomorrow\"}]}", true, ""},
+        {"\"input\":[{\"type\":\"item_reference\",\"id\":\"m\"}]}", true, ""},
+        /* Ollama: images in base64, not by address. */
+        {"\"messages\":[{\"images\":[\"iVBORw0KGgo/+=\"]}]}", false, ""},
+        {"\"images\":[\"AAAA\",\"https://evil.example/a\"]}", true, "evil.example"},
+        {"\"image\":\"file:///etc/passwd\"}", true, ""},
+        {"\"image\":\"file\\u003a///etc/passwd\"}", true, ""},
+        {"\"images\":[],\"text\":\"https://evil.example/\"}", false, ""},
+    };
+
+    (void)state;
+    check_references(rows, ARRAY_COUNT(rows));
 }
 
 /* Without a tenant's policy every host is outside. */
@@ -168,9 +224,36 @@ test_no_tenant_names_nothing(void **state)
     (void)state;
     assert_int_equal(
         body_scan(slice_str("{\"model\":\"m\",\"url\":\"https://files.acme.example/\"}"), keys,
-                  NULL, &f),
+                  endpoint_at(0), NULL, &f),
         ERR_OK);
     assert_true(f.points_outside);
+}
+
+/* What an absent `stream` means is the endpoint's: Ollama streams unless told not to. */
+static void
+test_default_of_stream(void **state)
+{
+    static const struct {
+        const char *path;
+        const char *body;
+        bool stream;
+    } rows[] = {
+        {"/v1/chat/completions", "{\"model\":\"m\"}", false},
+        {"/api/chat", "{\"model\":\"m\"}", true},
+        {"/api/chat", "{\"model\":\"m\",\"stream\":null}", true},
+        {"/api/generate", "{\"model\":\"m\",\"stream\":false}", false},
+        {"/api/embed", "{\"model\":\"m\"}", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        bool other;
+        const struct endpoint *e = endpoint_find(H1_POST, slice_str(rows[i].path), false, &other);
+        struct body_facts f;
+
+        assert_int_equal(body_scan(slice_str(rows[i].body), keys, e, NULL, &f), ERR_OK);
+        assert_int_equal(f.stream, rows[i].stream);
+    }
 }
 
 int
@@ -180,7 +263,9 @@ main(void)
         cmocka_unit_test(test_facts),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_references),
+        cmocka_unit_test(test_references_of_protocols),
         cmocka_unit_test(test_no_tenant_names_nothing),
+        cmocka_unit_test(test_default_of_stream),
     };
 
     check_never_fatal();

@@ -24,6 +24,19 @@ test_rows(void **state)
         {H1_POST, "/v1/embeddings", true, "embeddings", false},
         {H1_GET, "/v1/models", false, "models", false},
         {H1_GET, "/v1/models", true, NULL, false},
+        {H1_POST, "/v1/responses", true, "responses", false},
+        {H1_POST, "/v1/messages", false, "messages", false},
+        {H1_POST, "/v1/messages/count_tokens", false, NULL, false},
+        {H1_POST, "/v1/moderations", false, "moderations", false},
+        {H1_POST, "/rerank", true, "rerank", false},
+        {H1_POST, "/v1/score", false, "score", false},
+        {H1_POST, "/v1/audio/transcriptions", true, "audio_transcriptions", false},
+        {H1_POST, "/v1/images/edits", true, "images_edits", false},
+        {H1_POST, "/api/chat", true, "ollama_chat", false},
+        {H1_POST, "/api/pull", false, NULL, false},
+        {H1_GET, "/api/tags", false, "ollama_tags", false},
+        {H1_GET, "/api/tags", true, NULL, false},
+        {H1_GET, "/v1/responses", false, NULL, true},
         {H1_GET, "/.well-known/jwks.json", false, "jwks", false},
         {H1_GET, "/.well-known/jwks.json", true, NULL, false},
         {H1_GET, "/health", true, "health", false},
@@ -71,12 +84,36 @@ test_only_posts_are_inference(void **state)
         }
 }
 
+/* What the journey relies on: one row a path and method; what is inference has a body and
+ * backends that speak it, goes through peers too, and has a name that fits an A1. */
+static void
+test_rows_are_whole(void **state)
+{
+    const struct endpoint *e;
+
+    (void)state;
+    for (size_t i = 0; (e = endpoint_at(i)) != NULL; i++) {
+        for (size_t k = 0; k < i; k++)
+            assert_false(endpoint_at(k)->method == e->method &&
+                         strcmp(endpoint_at(k)->path, e->path) == 0);
+        assert_true(strlen(e->name) < 32);
+        if (e->kind != ENDPOINT_INFERENCE)
+            continue;
+        assert_int_equal(e->method, H1_POST);
+        assert_int_not_equal(e->body, ENDPOINT_NO_BODY);
+        assert_true(e->on_mesh && e->on_public);
+        assert_int_not_equal(e->kinds & ENDPOINT_KINDS_ALL, 0);
+        assert_false(e->stream_default && e->stream == STREAM_NONE);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_only_posts_are_inference),
+        cmocka_unit_test(test_rows_are_whole),
     };
 
     check_never_fatal();

@@ -160,6 +160,7 @@ test_widening_names_tenant_member_and_item(void **state)
         {"\"regime\":\"hipaa\"", "regime \"hipaa\" is wider"},
         {"\"retention_days\":366", "retention_days 366 is more than 365"},
         {"\"remote_hosts\":[\"a.example\"]", "remote_hosts has \"a.example\""},
+        {"\"passthrough\":[\"/v1/own\"]", "passthrough has \"/v1/own\""},
         {"\"unknown_origin\":\"home\",\"home_country\":\"DE\"", "unknown_origin \"home\" widens"},
     };
 
@@ -303,6 +304,36 @@ test_policy_digest_is_over_jcs(void **state)
 }
 
 static void
+test_passthrough(void **state)
+{
+    static const char top[] =
+        "\"t\":{\"process_in\":[\"DE\"],\"operators_from\":[\"DE\"],\"origins\":[\"DE\"],"
+        "\"models\":{\"m\":[\"m@1\"]},\"auth\":[\"jwt\"]%s},\"t/a\":{},"
+        "\"t/b\":{\"passthrough\":[]}";
+    char tenants[1024];
+    struct charter *with;
+    struct charter *without;
+
+    (void)state;
+    assert_true(text_format(tenants, sizeof(tenants), top,
+                            ",\"passthrough\":[\"/v1/own\",\"/a.b-c_1/D\"]"));
+    with = fixture_charter(tenants);
+    assert_true(text_format(tenants, sizeof(tenants), top, ""));
+    without = fixture_charter(tenants);
+    assert_true(with->has_paths && !without->has_paths);
+    assert_true(charter_passes(&with->tenants[0], SLICE_LIT("/v1/own")));
+    assert_true(charter_passes(&with->tenants[1], SLICE_LIT("/a.b-c_1/D"))); /* inherited */
+    assert_false(charter_passes(&with->tenants[1], SLICE_LIT("/v1/own/")));
+    assert_false(charter_passes(&with->tenants[2], SLICE_LIT("/v1/own"))); /* narrowed */
+    assert_false(charter_passes(&without->tenants[0], SLICE_LIT("/v1/own")));
+    /* It is part of the policy; a policy without it is as before it existed. */
+    assert_memory_not_equal(with->tenants[0].digest, without->tenants[0].digest, HASH_SIZE);
+    assert_memory_equal(with->tenants[2].digest, without->tenants[2].digest, HASH_SIZE);
+    charter_unref(&with);
+    charter_unref(&without);
+}
+
+static void
 test_references_keep_it_alive(void **state)
 {
     struct charter *c = fixture_charter(FIXTURE_ROOT);
@@ -375,6 +406,7 @@ main(void)
         cmocka_unit_test(test_a_child_inherits_and_narrows),
         cmocka_unit_test(test_roles_follow_a_shorter_list_of_models),
         cmocka_unit_test(test_policy_digest_is_over_jcs),
+        cmocka_unit_test(test_passthrough),
         cmocka_unit_test(test_references_keep_it_alive),
         cmocka_unit_test(test_an_envelope_needs_enough_trusted_keys),
     };

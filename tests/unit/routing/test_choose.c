@@ -124,6 +124,31 @@ test_what_is_not_legal_does_not_exist(void **state)
     assert_int_equal(chosen(w).backend, CHARTER_NONE);
 }
 
+/* A backend that does not speak the request's protocol is none, here and beyond a peer. */
+static void
+test_only_the_kinds_asked_for(void **state)
+{
+    struct world *w = fresh_world();
+    uint32_t a = add_backend(w, OWN, 8);
+    uint32_t b = add_backend(w, 1, 8);
+    struct choice c;
+
+    (void)state;
+    w->backends[a].kind = KIND_VLLM;
+    w->backends[b].kind = KIND_OLLAMA;
+    w->facts.kinds = 1u << KIND_VLLM;
+    assert_int_equal(chosen(w).backend, a);
+    w->own[a].in_flight = 8;
+    assert_int_equal(chosen(w).reason, CHOOSE_SATURATED);
+    w->facts.kinds = 1u << KIND_OLLAMA;
+    c = chosen(w);
+    assert_true(c.reason == CHOOSE_PICKED && c.is_node);
+    assert_int_equal(w->nodes[c.node].region, 1);
+    w->facts.kinds = 1u << KIND_LLAMACPP;
+    assert_int_equal(chosen(w).reason, CHOOSE_UNSUPPORTED);
+    assert_string_equal(choose_row(CHOOSE_UNSUPPORTED)->code, "not_found");
+}
+
 static void
 test_the_least_used(void **state)
 {
@@ -566,6 +591,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_not_legal_does_not_exist),
+        cmocka_unit_test(test_only_the_kinds_asked_for),
         cmocka_unit_test(test_the_least_used),
         cmocka_unit_test(test_peers_multiply_own_dispatches),
         cmocka_unit_test(test_penalties),

@@ -1,0 +1,424 @@
+#include "node/upload.h"
+
+#include "base/check.h"
+#include "node/attest.h"
+#include "node/client.h"
+#include "node/journey.h"
+#include "node/relay.h"
+#include "node/txn.h"
+
+#include <stdlib.h>
+
+enum mode { UPLOAD_LOOK, UPLOAD_HOLD, UPLOAD_KNOWN, UPLOAD_FLOW, UPLOAD_WHOLE };
+
+struct upload {
+    enum mode mode;
+    struct form form;
+    struct body_facts facts; /* of the streamed form, while it is judged */
+    bool committing;         /* the commitments below are under way */
+    struct hmac request;
+    struct hmac upstream;
+    struct slice served; /* what replaces the model's value; p == NULL: goes as it came */
+    size_t model_len;    /* of the value as it came */
+    int64_t announced;   /* Content-Length, or -1 */
+    uint64_t received;   /* bytes committed to */
+    bool ended;          /* the form's last delimiter passed */
+    bool broken;         /* the backend takes nothing any more */
+};
+
+struct upload *
+upload_new(const struct h1_head *head)
+{
+    const struct h1_field *type = h1_field_find(head, SLICE_LIT("content-type"));
+    struct upload *u = malloc(sizeof(*u));
+
+    if (u == NULL)
+        return NULL;
+    u->mode = UPLOAD_LOOK;
+    u->committing = u->ended = u->broken = false;
+    u->served = SLICE_NONE;
+    u->model_len = 0;
+    u->received = 0;
+    u->announced = head->framing == H1_BODY_LENGTH && head->content_length <= UPLOAD_BYTES_MAX
+                       ? (int64_t)head->content_length
+                       : -1;
+    form_init(&u->form, true, NULL, &u->facts);
+    /* A fault stays in the reader, and refuses the first byte. */
+    if (h1_field_count(head, SLICE_LIT("content-type")) > 1 ||
+        form_type(&u->form, type == NULL ? SLICE_NONE : type->value) != ERR_OK)
+        u->form.parser.fault = MULTIPART_FAULT_TYPE;
+    return u;
+}
+
+void
+upload_free(struct upload **u)
+{
+    if (*u != NULL && (*u)->committing) {
+        hmac_wipe(&(*u)->request);
+        hmac_wipe(&(*u)->upstream);
+    }
+    free(*u);
+    *u = NULL;
+}
+
+uint64_t
+upload_bytes_max(const struct txn *t)
+{
+    return t->upload != NULL ? UPLOAD_BYTES_MAX : (uint64_t)t->pinned->config->body_bytes_max;
+}
+
+bool
+upload_streams(const struct txn *t)
+{
+    return t->upload != NULL && t->upload->mode >= UPLOAD_KNOWN;
+}
+
+bool
+upload_is_open(const struct txn *t)
+{
+    return upload_streams(t) && t->upload->mode != UPLOAD_WHOLE;
+}
+
+/* ---- the order of the parts ---------------------------------------------------------- */
+
+static bool
+hold(struct txn *t)
+{
+    t->upload->mode = UPLOAD_HOLD;
+    if (t->upload->announced <= t->pinned->config->body_bytes_max)
+        return true;
+    journey_refuse(t, REFUSAL_REQUEST_TOO_LARGE, "request_too_large",
+                   "a form this large must begin with its model", "model");
+    return false;
+}
+
+static bool
+refuse_verdict(struct txn *t, enum form_verdict v)
+{
+    const struct form_row *row = form_row(v);
+    const char *words =
+        v == FORM_MALFORMED ? multipart_fault_text(t->upload->form.parser.fault) : row->words;
+
+    upload_refuse(t, refusal_find(row->code), row->reason, words, row->param);
+    return false;
+}
+
+/* The model is known: the client waits until the backend takes the body. */
+static bool
+known(struct txn *t)
+{
+    struct client *c = t->client;
+
+    t->upload->mode = UPLOAD_KNOWN;
+    t->upload->model_len = t->upload->form.value_used;
+    t->facts = (struct body_facts){.remote_host = SLICE_LIT("")};
+    t->facts.model = arena_copy(&t->arena, t->upload->facts.model);
+    if (t->facts.model.p == NULL) {
+        journey_refuse(t, REFUSAL_OVERLOADED, "overloaded", "no memory for the model's name", NULL);
+        return false;
+    }
+    client_body_pause(c);
+    journey_stream(t);
+    /* t may be gone by now; the client is not before the turn ends. */
+    return c->txn == t && t->state != TXN_REFUSE;
+}
+
+bool
+upload_look(struct txn *t, struct slice piece)
+{
+    struct upload *u = t->upload;
+
+    while (u->mode == UPLOAD_LOOK && piece.len > 0) {
+        enum multipart_event event;
+        struct slice content;
+        size_t used = 0;
+        enum form_verdict v;
+        enum err e = multipart_read(&u->form.parser, piece, &event, &content, &used);
+
+        piece = slice_sub(piece, used, piece.len);
+        if (e == ERR_AGAIN)
+            return true;
+        if (e != ERR_OK)
+            return refuse_verdict(t, FORM_MALFORMED);
+        if (event == MULTIPART_PART && !slice_is(multipart_part(&u->form.parser).name, "model"))
+            return hold(t);
+        v = form_judge(&u->form, event, content);
+        if (v != FORM_OK)
+            return refuse_verdict(t, v);
+        if (event == MULTIPART_PART_END)
+            return known(t);
+    }
+    return true;
+}
+
+/* ---- streaming ------------------------------------------------------------------------- */
+
+void
+upload_commit_begin(struct txn *t)
+{
+    commitment_init(&t->upload->request, t->key, "request");
+    commitment_init(&t->upload->upstream, t->key, "upstream");
+    t->upload->committing = true;
+}
+
+/* Bytes to the backend. Those that it does not take any more are dropped: how it ended comes
+ * as an event of its own. */
+static void
+emit(struct txn *t, struct slice bytes)
+{
+    struct upload *u = t->upload;
+    struct conn *conn = upstream_conn(t->upstream);
+    uint8_t size[24];
+    struct text head;
+    enum err e = ERR_OK;
+
+    if (bytes.len == 0 || u->broken)
+        return;
+    if (u->served.p != NULL)
+        hmac_add(&u->upstream, bytes);
+    text_init(&head, size, sizeof(size));
+    if (u->announced < 0) {
+        h1_write_chunk_head(&head, bytes.len);
+        e = conn_write(conn, text_slice(&head));
+    }
+    e = e == ERR_OK ? conn_write(conn, bytes) : e;
+    if (u->announced < 0)
+        e = e == ERR_OK ? conn_write(conn, H1_CHUNK_TAIL) : e;
+    u->broken = e != ERR_OK;
+}
+
+/* What was read goes on as it came, the model's value excepted. */
+static void
+pass_on(struct txn *t, enum multipart_event event, struct slice content)
+{
+    struct upload *u = t->upload;
+    bool replaced = u->form.field == FORM_FIELD_MODEL && u->served.p != NULL;
+    struct slice delimiter;
+    struct slice head;
+
+    switch (event) {
+    case MULTIPART_PART:
+        multipart_opening(&u->form.parser, &delimiter, &head);
+        emit(t, delimiter);
+        emit(t, SLICE_LIT("\r\n"));
+        emit(t, head);
+        break;
+    case MULTIPART_CONTENT:
+        if (!replaced)
+            emit(t, content);
+        break;
+    case MULTIPART_PART_END:
+        if (replaced)
+            emit(t, u->served);
+        break;
+    case MULTIPART_END:
+        emit(t, multipart_closing(&u->form.parser));
+        emit(t, SLICE_LIT("--"));
+        u->ended = true;
+        break;
+    }
+}
+
+/* False: refused. */
+static bool
+stream(struct txn *t, struct slice piece)
+{
+    struct upload *u = t->upload;
+
+    while (piece.len > 0) {
+        enum multipart_event event;
+        struct slice content;
+        size_t used = 0;
+        enum form_verdict v;
+        enum err e = multipart_read(&u->form.parser, piece, &event, &content, &used);
+
+        if (e == ERR_AGAIN) {
+            if (u->ended) /* the CRLF that may follow */
+                emit(t, slice_sub(piece, 0, used));
+            return true;
+        }
+        if (e != ERR_OK)
+            return refuse_verdict(t, FORM_MALFORMED);
+        v = form_judge(&u->form, event, content);
+        if (v != FORM_OK)
+            return refuse_verdict(t, v);
+        pass_on(t, event, content);
+        piece = slice_sub(piece, used, piece.len);
+    }
+    return true;
+}
+
+/* The name under which the chosen backend serves the model, if another. */
+static struct slice
+served_name(const struct txn *t)
+{
+    const struct charter *c = t->current->charter;
+    struct slice served;
+
+    if (t->choice.is_node || !c->tenants[t->decision.tenant].rewrite_alias)
+        return SLICE_NONE;
+    served = slice_str(c->backends[t->choice.backend].served[t->choice.served].name);
+    return slice_eq(served, t->facts.model) ? SLICE_NONE : served;
+}
+
+uint64_t
+upload_announced(const struct txn *t)
+{
+    return t->upload->announced < 0 ? 0 : (uint64_t)t->upload->announced;
+}
+
+int64_t
+upload_length(const struct txn *t)
+{
+    const struct upload *u = t->upload;
+    struct slice served = served_name(t);
+
+    if (u->announced < 0)
+        return -1;
+    return u->announced + (served.p == NULL ? 0 : (int64_t)served.len - (int64_t)u->model_len);
+}
+
+void
+upload_begin(struct txn *t)
+{
+    struct upload *u = t->upload;
+    struct slice boundary = multipart_boundary(&u->form.parser);
+    uint8_t type[128];
+    struct text text;
+
+    u->mode = UPLOAD_FLOW;
+    u->served = served_name(t);
+    conn_set_low_water(upstream_conn(t->upstream), UPLOAD_HIGH_WATER / 2);
+    /* The form is read again from its first byte: what was looked at goes on like the rest. */
+    text_init(&text, type, sizeof(type));
+    text_add_str(&text, "multipart/form-data; boundary=\"");
+    text_add(&text, boundary);
+    text_add_char(&text, '"');
+    form_init(&u->form, true, NULL, &u->facts);
+    if (NEVER(form_type(&u->form, text_slice(&text)) != ERR_OK))
+        return;
+    if (upload_piece(t, buf_slice(&t->body)))
+        buf_release(&t->body);
+}
+
+bool
+upload_piece(struct txn *t, struct slice piece)
+{
+    struct upload *u = t->upload;
+    struct client *c = t->client;
+    struct conn *conn;
+
+    if (u->received + piece.len > UPLOAD_BYTES_MAX) {
+        upload_refuse(t, REFUSAL_REQUEST_TOO_LARGE, "request_too_large",
+                      "the body is larger than this node takes", NULL);
+        return false;
+    }
+    u->received += piece.len;
+    hmac_add(&u->request, piece);
+    if (!stream(t, piece))
+        return false;
+    conn = upstream_conn(t->upstream);
+    if (u->broken || conn_unsent(conn) > UPLOAD_HIGH_WATER)
+        client_body_pause(c);
+    else
+        client_body_resume(c);
+    if (!t->answer_begun)
+        conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
+    return true;
+}
+
+void
+upload_end(struct txn *t)
+{
+    struct upload *u = t->upload;
+    struct conn *conn = upstream_conn(t->upstream);
+
+    if (multipart_finish(&u->form.parser) != ERR_OK) {
+        (void)refuse_verdict(t, FORM_MALFORMED);
+        return;
+    }
+    u->mode = UPLOAD_WHOLE;
+    if (u->announced < 0 && !u->broken)
+        u->broken = conn_write(conn, H1_LAST_CHUNK) != ERR_OK;
+    if (!t->answer_begun)
+        conn_deadline(conn, (uint64_t)t->current->config->first_byte_timeout_ms);
+}
+
+void
+upload_drained(struct txn *t)
+{
+    if (t->upload != NULL && t->upload->mode == UPLOAD_FLOW && !t->upload->broken &&
+        t->client != NULL)
+        client_body_resume(t->client);
+}
+
+bool
+upload_timed_out(struct txn *t)
+{
+    if (t->upload == NULL || t->upload->mode != UPLOAD_FLOW || t->upload->broken ||
+        conn_unsent(upstream_conn(t->upstream)) > 0)
+        return false;
+    upload_refuse(t, REFUSAL_REQUEST_TIMEOUT, "request_timeout", "the request came too slowly",
+                  NULL);
+    return true;
+}
+
+void
+upload_refuse(struct txn *t, enum refusal refusal, const char *reason, const char *words,
+              const char *param)
+{
+    struct client *c = t->client;
+
+    if (t->state != TXN_SEND && t->state != TXN_RELAY) {
+        journey_refuse(t, refusal, reason, words, param);
+        return;
+    }
+    t->cut_reason = reason;
+    attest_outcome(t, "cut", 0);
+    if (!t->committed) {
+        journey_refuse(t, refusal, reason, words, param);
+        return;
+    }
+    /* The backend answered before it had the whole request: the answer ends without its end. */
+    journey_finish(t, RECORD_DENIED);
+    if (c != NULL)
+        client_answer_cut(c);
+}
+
+void
+upload_finish(struct txn *t, struct upload_facts *out)
+{
+    struct upload *u = t->upload;
+
+    *out = (struct upload_facts){.received = u->received, .rewritten = u->served.p != NULL};
+    hmac_final(&u->request, out->request);
+    hmac_final(&u->upstream, out->upstream);
+    u->committing = false;
+}
+
+/* ---- both ways ------------------------------------------------------------------------- */
+
+void
+upload_write_type(const struct txn *t, struct text *out)
+{
+    uint8_t value[128];
+    struct text text;
+
+    text_init(&text, value, sizeof(value));
+    text_add_str(&text, "multipart/form-data; boundary=\"");
+    text_add(&text, multipart_boundary(&t->upload->form.parser));
+    text_add_char(&text, '"');
+    h1_write_field(out, SLICE_LIT("Content-Type"), text_slice(&text));
+}
+
+enum err
+upload_scan(struct txn *t, const struct charter_tenant *tenant, struct body_facts *out)
+{
+    if (t->upload == NULL)
+        return body_scan(buf_slice(&t->body), t->worker->keys, t->endpoint, tenant, out);
+    if (upload_streams(t)) {
+        *out = t->facts;
+        return ERR_OK;
+    }
+    return form_scan(&t->upload->form, buf_slice(&t->body), t->content_type, tenant, out);
+}
