@@ -222,6 +222,8 @@ check_choice(struct rng *r, struct world *w, const struct decide_facts *facts,
     for (uint32_t i = 0; i < w->c->node_count; i++)
         if (w->c->nodes[i].region == facts->own_region)
             cf.own_node = i;
+    /* All drawn backends are of one kind: some endpoints none of them speaks. */
+    cf.kinds = rng_chance(r, 8) ? 1u << KIND_OLLAMA : UINT32_MAX;
     cf.random = rng_next(r);
     choose(&cf, &choice);
     tally->chosen++;
@@ -232,6 +234,7 @@ check_choice(struct rng *r, struct world *w, const struct decide_facts *facts,
         return;
     if (!choice.is_node) {
         assert_true(choice.backend < w->c->backend_count);
+        assert_true((cf.kinds >> w->c->backends[choice.backend].kind & 1) != 0);
         assert_true(v->legal[choice.backend]);
         assert_int_equal(w->c->backends[choice.backend].region, cf.own_region);
         return;
