@@ -94,6 +94,8 @@ answer_commit(struct txn *t)
            (buf_used(&t->held) == 0 || forward(t, buf_slice(&t->held)));
     buf_release(&t->held);
     t->told_at = loop_now(t->worker->loop);
+    if (is_stream(t))
+        txn_settle(t);
     return sent;
 }
 

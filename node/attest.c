@@ -271,6 +271,8 @@ on_recorded(struct ledger_entry *entry)
 
     t->a1_index = entry->index;
     t->recording = false;
+    t->entry = NULL;
+    worker_entry_return(t->worker, entry);
     if (result != ERR_OK) {
         t->a1 = SLICE_NONE;
         if (t->client == NULL) {
@@ -293,7 +295,7 @@ on_recorded(struct ledger_entry *entry)
     }
     hash_sha256(t->a1, t->a1_hash);
     t->attempt++;
-    t->attempts[t->attempt_count] = (struct record_attempt){.index = entry->index};
+    t->attempts[t->attempt_count] = (struct record_attempt){.index = t->a1_index};
     (void)slice_copy_str(slice_str(t->choice.is_node
                                        ? t->current->charter->nodes[t->choice.node].name
                                        : t->current->charter->backends[t->choice.backend].name),

@@ -46,6 +46,7 @@ destroy(void *context)
     struct client *c = context;
 
     c->magic = 0;
+    free(c->cert);
     free(c);
 }
 
@@ -155,10 +156,10 @@ read_certificate(struct client *c)
 
     if (der.len == 0)
         return true;
-    if (cert_read(der, &c->cert) != ERR_OK)
+    c->cert = calloc(1, sizeof(*c->cert));
+    if (c->cert == NULL || cert_read(der, &c->cert->facts) != ERR_OK)
         return false;
-    c->has_cert = true;
-    c->chain_count = conn_peer_chain_sha256(c->conn, c->chain, CLIENT_CHAIN_MAX);
+    c->cert->chain_count = conn_peer_chain_sha256(c->conn, c->cert->chain, CLIENT_CHAIN_MAX);
     return true;
 }
 

@@ -21,6 +21,8 @@
 #define CLIENT_CHAIN_MAX 8
 #define CLIENT_HIGH_WATER 262144 /* bytes unsent before the backend is not read on */
 
+struct client_cert;
+
 struct client {
     uint32_t magic;
     enum { CLIENT_HEAD, CLIENT_BODY, CLIENT_BUSY, CLIENT_GONE } state;
@@ -46,8 +48,12 @@ struct client {
     bool body_timed;  /* the body's slow-sender deadline runs */
     struct mono body_started;
     uint64_t body_bytes;
-    bool has_cert;
-    struct cert_facts cert;
+    struct client_cert *cert; /* NULL: it showed none */
+};
+
+/* Apart, because most clients show none and a connection should cost little. */
+struct client_cert {
+    struct cert_facts facts;
     uint8_t chain[CLIENT_CHAIN_MAX][HASH_SIZE];
     size_t chain_count;
 };

@@ -111,12 +111,16 @@ identify_caller(struct txn *t)
                                    .api_key = t->api_key,
                                    .authorization_count = t->authorization_count,
                                    .api_key_count = t->api_key_count,
-                                   .cert = c->has_cert ? &c->cert : NULL,
-                                   .chain = (const uint8_t(*)[HASH_SIZE])c->chain,
-                                   .chain_count = c->chain_count,
+                                   .cert = c->cert == NULL ? NULL : &c->cert->facts,
                                    .now_ms = t->received_ms};
-    enum identity_reason r = identify(t->pinned->charter, t->pinned->identity_keys,
-                                      t->worker->identities, &facts, &t->identity);
+    enum identity_reason r;
+
+    if (c->cert != NULL) {
+        facts.chain = (const uint8_t(*)[HASH_SIZE])c->cert->chain;
+        facts.chain_count = c->cert->chain_count;
+    }
+    r = identify(t->pinned->charter, t->pinned->identity_keys, t->worker->identities, &facts,
+                 &t->identity);
 
     if (r == IDENTITY_OK) {
         t->identified = true;

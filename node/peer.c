@@ -26,7 +26,7 @@ a1_fault(const struct txn *t, const struct record_a1_view *a1)
     const struct charter_node *own = &s->charter->nodes[s->own_node];
     int64_t now_s = t->received_ms / 1000;
 
-    if (strcmp(a1->iss, t->client->cert.spiffe) != 0)
+    if (strcmp(a1->iss, t->client->cert->facts.spiffe) != 0)
         return "the attestation is another node's";
     if (strcmp(a1->aud, own->spiffe) != 0 || strcmp(a1->target_node, own->name) != 0)
         return "the attestation is meant for another node";
@@ -68,8 +68,9 @@ peer_identify(struct txn *t)
 
     if (a1 == NULL)
         return refuse(t, REFUSAL_OVERLOADED, "no memory for the attestation");
-    if (!t->client->has_cert || t->client->cert.spiffe[0] == '\0' ||
-        charter_find_node_spiffe(s->charter, slice_str(t->client->cert.spiffe)) == CHARTER_NONE)
+    if (t->client->cert == NULL || t->client->cert->facts.spiffe[0] == '\0' ||
+        charter_find_node_spiffe(s->charter, slice_str(t->client->cert->facts.spiffe)) ==
+            CHARTER_NONE)
         return refuse(t, REFUSAL_UNAUTHENTICATED, "the certificate names no node of the mesh");
     if (t->attestation.len == 0 || record_a1_verify(t->attestation, s->charter, a1, &why) != ERR_OK)
         return refuse(t, REFUSAL_UNAUTHENTICATED, "the attestation does not verify");

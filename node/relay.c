@@ -541,7 +541,10 @@ relay_finish(struct txn *t, enum record_end end, struct relay_facts *out)
         out->sent_bytes = t->sent_bytes;
         out->has_sent = true;
     }
-    if (t->peer_a1.p != NULL) {
+    if (t->has_peer_hash) {
+        memcpy(out->peer_hash, t->peer_hash, HASH_SIZE);
+        out->has_peer = true;
+    } else if (t->peer_a1.p != NULL) {
         hash_sha256(t->peer_a1, out->peer_hash);
         out->has_peer = true;
     }

@@ -129,15 +129,53 @@ txn_take(struct worker *w)
 {
     struct txn *t = w->free_txns;
 
+    uint8_t *block = worker_block(w);
+
+    if (block == NULL)
+        return NULL;
     if (t != NULL) {
         w->free_txns = t->next_grant;
         w->txn_count--;
+        memset(t, 0, sizeof(*t));
     } else {
-        t = aligned_alloc(16, (sizeof(*t) + 15) / 16 * 16);
+        t = calloc(1, sizeof(*t));
     }
-    if (t != NULL)
-        memset(t, 0, offsetof(struct txn, arena_storage));
+    if (t == NULL)
+        worker_block_return(w, block);
+    else
+        arena_init(&t->arena, block, TXN_ARENA_BYTES);
     return t;
+}
+
+void
+txn_settle(struct txn *t)
+{
+    struct slice model = t->facts.model;
+
+    if (t->hop0 != NULL || t->upload != NULL || t->path.p != NULL || t->arena.base == NULL ||
+        model.len > sizeof(t->kept_model) || t->class_name.len > sizeof(t->kept_class))
+        return;
+    if (t->peer_a1.p != NULL) {
+        hash_sha256(t->peer_a1, t->peer_hash);
+        t->has_peer_hash = true;
+    }
+    if (model.len > 0)
+        memcpy(t->kept_model, model.p, model.len);
+    if (t->class_name.len > 0)
+        memcpy(t->kept_class, t->class_name.p, t->class_name.len);
+    t->facts = (struct body_facts){.model = slice_of(t->kept_model, model.len),
+                                   .stream = t->facts.stream,
+                                   .remote_host = SLICE_LIT("")};
+    t->class_name = slice_of(t->kept_class, t->class_name.len);
+    t->a1 = t->peer_a1 = t->peer_value = t->answer_type = t->api_version = SLICE_NONE;
+    t->content_type = SLICE_NONE;
+    t->sub = NULL;
+    buf_release(&t->body);
+    (void)atomic_fetch_sub_explicit(&t->worker->shared->metrics.body_bytes, t->body_counted,
+                                    memory_order_relaxed);
+    t->body_counted = 0;
+    worker_block_return(t->worker, t->arena.base);
+    arena_init(&t->arena, NULL, 0);
 }
 
 struct txn *
@@ -154,7 +192,6 @@ txn_new(struct client *c, const struct h1_head *head)
     t->client = c;
     t->peer_request = c->mesh;
     t->serial = atomic_fetch_add_explicit(&w->shared->serials, 1, memory_order_relaxed);
-    arena_init(&t->arena, t->arena_storage, sizeof(t->arena_storage));
     buf_init(&t->body, w->pool, (size_t)w->snapshot->config->body_bytes_max);
     t->pinned = snapshot_ref(w->snapshot);
     buf_init(&t->held, w->pool, CLIENT_HIGH_WATER);
@@ -209,6 +246,8 @@ txn_free(struct txn *t)
         worker_entry_return(w, t->entry);
     if (t->closing != NULL)
         worker_entry_return(w, t->closing);
+    if (t->arena.base != NULL)
+        worker_block_return(w, t->arena.base);
     timer_free(&t->timer);
     timer_free(&t->pulse);
     buf_release(&t->body);

@@ -160,12 +160,19 @@ struct txn {
     int client_status;
     int64_t received_ms, dispatched_ms, first_byte_ms;
     char id[UUID_TEXT_SIZE];
-    _Alignas(16) uint8_t arena_storage[TXN_ARENA_BYTES];
+    char kept_model[CHARTER_MODEL_MAX]; /* txn_settle(): what may still be asked of it */
+    char kept_class[CHARTER_NAME_MAX + 1];
+    bool has_peer_hash; /* of the peer's A1 in the answer */
+    uint8_t peer_hash[HASH_SIZE];
 };
 
 /* A new transaction of a client whose head was parsed; everything needed of the head is
  * copied. NULL when memory or the arena runs out (answer 503 or 431). */
 struct txn *txn_new(struct client *c, const struct h1_head *head);
+/* The head of a stream's answer was sent: body and arena, which only another attempt or the
+ * head would need, go back, so that an open stream holds little. Not for forwarded requests,
+ * forms and passthroughs, whose facts stand there. */
+void txn_settle(struct txn *t);
 /* The head's buffer goes on: nothing may point into it any more. */
 void txn_forget_head(struct txn *t);
 /* The only writer of t->state; asserts that the move is in the table. */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define WORKER_KEPT_BYTES (64u << 20) /* idle buffer blocks a worker keeps */
+#define WORKER_BLOCKS_KEPT 256        /* idle arenas of transactions */
 #define WORKER_GATHER_US 500          /* how long a busy worker holds records back */
 
 struct ledger_entry *
@@ -27,6 +28,30 @@ worker_entry(struct worker *w)
         w->records++;
     }
     return entry;
+}
+
+uint8_t *
+worker_block(struct worker *w)
+{
+    uint8_t *block = w->free_blocks;
+
+    if (block == NULL)
+        return aligned_alloc(16, TXN_ARENA_BYTES);
+    memcpy(&w->free_blocks, block, sizeof(w->free_blocks));
+    w->block_count--;
+    return block;
+}
+
+void
+worker_block_return(struct worker *w, uint8_t *block)
+{
+    if (w->block_count == WORKER_BLOCKS_KEPT) {
+        free(block);
+        return;
+    }
+    memcpy(block, &w->free_blocks, sizeof(w->free_blocks));
+    w->free_blocks = block;
+    w->block_count++;
 }
 
 void
@@ -256,6 +281,12 @@ drop(struct worker *w)
 
         w->free_txns = t->next_grant;
         free(t);
+    }
+    while (w->free_blocks != NULL) {
+        uint8_t *block = w->free_blocks;
+
+        memcpy(&w->free_blocks, block, sizeof(w->free_blocks));
+        free(block);
     }
     while (w->free_entries != NULL) {
         struct ledger_entry *entry = w->free_entries;

@@ -75,6 +75,8 @@ struct worker {
     struct ledger_entry *free_entries;
     struct ledger_entry *gathered; /* records of this turn, newest first */
     struct txn *free_txns;
+    void *free_blocks; /* arenas of transactions: a list through their first bytes */
+    size_t block_count;
     size_t txn_count;
     pthread_mutex_t grant_lock; /* of grants */
     struct txn *grants;         /* queued requests that got a slot */
@@ -97,6 +99,9 @@ void worker_free(struct worker *w);
 /* From any thread: look at shared and the message lists again. */
 void worker_wake(struct worker *w);
 
+/* A transaction's arena, TXN_ARENA_BYTES; NULL without memory. */
+uint8_t *worker_block(struct worker *w);
+void worker_block_return(struct worker *w, uint8_t *block);
 /* A record on its way to the ledger, from this worker's own list; NULL without memory. */
 struct ledger_entry *worker_entry(struct worker *w);
 void worker_entry_return(struct worker *w, struct ledger_entry *entry);
