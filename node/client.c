@@ -11,16 +11,11 @@
 #define CLIENT_MAGIC 0x434c4e54u
 #define CLIENT_IN_MAX (H1_HEAD_MAX + 32768)
 #define CLIENT_OUT_MAX (CLIENT_HIGH_WATER + (4u << 20)) /* a 1 MiB event passes whole */
-#define CLIENT_LINGER_MS 2000
-#define CLIENT_FRESH_MS 2000       /* for the first request, once the node drains */
 #define CLIENT_BODY_GRACE_MS 10000 /* before the slowest body must have brought 1 KiB/s */
 #define CLIENT_BODY_RATE 1024      /* bytes a second */
 #define CLIENT_DRAIN_RATE 8        /* bytes a millisecond, when the connection closes */
 #define CLIENT_ANSWER_HEAD_MAX 8192
 #define CLIENT_REFUSAL_MAX 2048
-#define CLIENT_SHED_EVERY_MS 100
-#define CLIENT_SHED_MAX 64         /* connections at a time */
-#define CLIENT_SHED_WAITED_MS 1000 /* a client that has just come gets its chance */
 
 static void on_conn(void *owner, struct conn *conn, unsigned events);
 static void read_on(struct client *c);
@@ -50,9 +45,8 @@ destroy(void *context)
     free(c);
 }
 
-/* The connection ends; whatever the request still does, it does without a client. */
-static void
-client_gone(struct client *c, uint64_t linger_ms)
+void
+client_end(struct client *c, uint64_t linger_ms)
 {
     struct txn *t = c->txn;
 
@@ -215,7 +209,7 @@ begin_body(struct client *c, const struct h1_head *head)
 {
     if (c->expect_continue && head->framing != H1_BODY_NONE &&
         conn_write(c->conn, SLICE_LIT("HTTP/1.1 100 Continue\r\n\r\n")) != ERR_OK) {
-        client_gone(c, 0);
+        client_end(c, 0);
         return;
     }
     h1_body_init(&c->body, head->framing, head->content_length);
@@ -364,7 +358,7 @@ on_deadline(struct client *c)
         client_refuse(c, REFUSAL_REQUEST_TIMEOUT, "the request came too slowly", NULL, SLICE_NONE);
         return;
     }
-    client_gone(c, c->state == CLIENT_HEAD ? CLIENT_LINGER_MS : 0);
+    client_end(c, c->state == CLIENT_HEAD ? CLIENT_LINGER_MS : 0);
 }
 
 static void
@@ -377,7 +371,7 @@ on_conn(void *owner, struct conn *conn, unsigned events)
     if (c->state == CLIENT_GONE)
         return;
     if ((events & CONN_FAILED) != 0) {
-        client_gone(c, 0);
+        client_end(c, 0);
         return;
     }
     if ((events & CONN_TIMED_OUT) != 0) {
@@ -388,7 +382,7 @@ on_conn(void *owner, struct conn *conn, unsigned events)
     if ((events & CONN_OPENED) != 0) {
         handshake_done(c);
         if (!read_certificate(c)) {
-            client_gone(c, 0);
+            client_end(c, 0);
             return;
         }
         c->opened = true;
@@ -406,7 +400,7 @@ on_conn(void *owner, struct conn *conn, unsigned events)
         journey_client_drained(c->txn);
     /* In HEAD what is unsent belongs to answers that are complete. */
     if (c->state != CLIENT_GONE && (events & CONN_EOF) != 0)
-        client_gone(c, c->state == CLIENT_HEAD ? CLIENT_LINGER_MS : 0);
+        client_end(c, c->state == CLIENT_HEAD ? CLIENT_LINGER_MS : 0);
 }
 
 /* ---- Answers ---------------------------------------------------------------------- */
@@ -487,13 +481,13 @@ client_answer_end(struct client *c)
         return;
     c->txn = NULL;
     if (c->chunked && conn_write(c->conn, H1_LAST_CHUNK) != ERR_OK) {
-        client_gone(c, 0);
+        client_end(c, 0);
         return;
     }
     c->chunked = false;
     /* An answer before the body was read: what follows is never interpreted. */
     if (!c->keep_alive || c->state == CLIENT_BODY || c->state == CLIENT_HEAD)
-        client_gone(c, CLIENT_LINGER_MS);
+        client_end(c, CLIENT_LINGER_MS);
     else
         next_request(c);
 }
@@ -505,14 +499,14 @@ client_answer_cut(struct client *c)
     bool ends_by_close = c->head_sent && c->is_1_0 && !c->keep_alive;
 
     c->txn = NULL;
-    client_gone(c, ends_by_close ? 0 : CLIENT_LINGER_MS);
+    client_end(c, ends_by_close ? 0 : CLIENT_LINGER_MS);
 }
 
 void
 client_answer(struct client *c, int status, struct slice fields, struct slice body)
 {
     if (!client_answer_head(c, status, fields, (int64_t)body.len) || !client_answer_body(c, body))
-        client_gone(c, 0);
+        client_end(c, 0);
     else
         client_answer_end(c);
 }
@@ -545,7 +539,7 @@ client_refuse(struct client *c, enum refusal refusal, const char *message, const
     h1_write_field(&h, SLICE_LIT("Content-Type"), SLICE_LIT("application/json"));
     text_add(&h, fields);
     if (NEVER(!text_ok(&b) || !text_ok(&h))) {
-        client_gone(c, 0);
+        client_end(c, 0);
         return;
     }
     client_answer(c, row->status, text_slice(&h), text_slice(&b));
@@ -555,67 +549,4 @@ bool
 client_backed_up(const struct client *c)
 {
     return c->state != CLIENT_GONE && conn_unsent(c->conn) > CLIENT_HIGH_WATER;
-}
-
-/* Those that never brought a request go first. */
-void
-client_shed(struct worker *w)
-{
-    struct mono now = loop_now(w->loop);
-    unsigned left = CLIENT_SHED_MAX;
-
-    if (mono_ms_since(now, w->shed_at) < CLIENT_SHED_EVERY_MS)
-        return;
-    w->shed_at = now;
-    /* What closes here is flushed and destroyed in the turn after this one. */
-    loop_wake(w->loop);
-    for (int round = 0; round < 2; round++)
-        for (struct client *c = w->clients, *next; c != NULL && left > 0; c = next) {
-            next = c->next;
-            if (c->state != CLIENT_HEAD || (round == 0 && c->requests > 0) ||
-                mono_ms_since(now, c->waiting_since) < CLIENT_SHED_WAITED_MS)
-                continue;
-            overload_count(w->shared->overload, OVERLOAD_SHED_WAITING);
-            client_gone(c, CLIENT_LINGER_MS);
-            left--;
-        }
-}
-
-/* A request may be on its way on a connection that looks idle: closing it cuts that one. So
- * it gets a while in which the next answer ends it; where the drain was announced, it had it. */
-static void
-drain_idle(struct client *c)
-{
-    uint64_t wait = (uint64_t)atomic_load(&c->worker->shared->drain_grace_ms);
-
-    if (c->requests == 0 && wait < CLIENT_FRESH_MS)
-        wait = CLIENT_FRESH_MS; /* it came a moment ago */
-    if (wait == 0)
-        client_gone(c, CLIENT_LINGER_MS);
-    else
-        conn_deadline(c->conn, wait);
-}
-
-void
-client_drain_all(struct worker *w)
-{
-    for (struct client *c = w->clients, *next; c != NULL; c = next) {
-        next = c->next;
-        c->keep_alive = false;
-        if (c->state == CLIENT_HEAD && buf_used(conn_in(c->conn)) == 0)
-            drain_idle(c);
-    }
-}
-
-void
-client_close_all(struct worker *w)
-{
-    while (w->clients != NULL) {
-        struct client *c = w->clients;
-
-        if (c->txn != NULL && (c->state == CLIENT_BUSY || c->state == CLIENT_BODY))
-            journey_cut(c->txn);
-        if (w->clients == c)
-            client_gone(c, 0);
-    }
 }

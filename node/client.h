@@ -58,6 +58,10 @@ struct client_cert {
     size_t chain_count;
 };
 
+#define CLIENT_LINGER_MS 2000
+/* The connection ends, after the rest of its answer where linger_ms > 0; whatever its request
+ * still does, it does without a client. */
+void client_end(struct client *c, uint64_t linger_ms);
 /* Takes fd. Overload closes it at once. */
 void client_accept(struct worker *w, int fd, bool mesh);
 /* Under pressure: closes connections that have waited without a request, a few at a time. */

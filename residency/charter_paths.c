@@ -39,42 +39,19 @@ void
 charter_load_paths(struct charter *c, const struct json_reader *root, struct charter_tenant *t,
                    const struct charter_tenant *parent)
 {
-    struct json_reader r = json_reader_get(root, "passthrough");
-    size_t n = charter_list_count(&r, CHARTER_PATHS_MAX);
-    const struct json *v = n == 0 ? NULL : json_first(r.v);
-    const char **paths;
-    size_t count = 0;
+    static const struct charter_names_rule rule = {
+        .key = "passthrough",
+        .count_max = CHARTER_PATHS_MAX,
+        .ok = path_ok,
+        .words = "a path of letters, digits, \"._-\" and \"/\", like \"/v1/own\"",
+    };
+    struct charter_names now = {t->paths, t->path_count, t->name};
+    struct charter_names above = {0};
 
-    if (r.v == NULL)
-        return;
-    paths = charter_alloc(c, n, sizeof(*paths));
-    if (paths == NULL)
-        return;
-    for (size_t i = 0; i < n && v != NULL; i++, v = json_next(v)) {
-        struct json_reader item = json_reader_item(&r, v, i);
-        struct slice s;
-
-        if (!json_reader_string(&item, &s))
-            continue;
-        if (!path_ok(s)) {
-            json_reader_fault(&item,
-                              "must be a path of at most %d letters, digits, \"._-\" and "
-                              "\"/\", like \"/v1/own\"",
-                              CHARTER_PATH_MAX);
-            continue;
-        }
-        paths[count] = charter_copy(c, s);
-        if (paths[count] == NULL)
-            return;
-        if (parent != NULL && !charter_passes(parent, s))
-            json_reader_fault(&item,
-                              "tenant \"%s\" may only narrow: passthrough has \"%s\", which its "
-                              "parent \"%s\" does not",
-                              t->name, paths[count], parent->name);
-        count++;
-    }
-    charter_sort(paths, count, sizeof(*paths));
-    t->paths = paths;
-    t->path_count = count;
-    c->has_paths = c->has_paths || count > 0;
+    if (parent != NULL)
+        above = (struct charter_names){parent->paths, parent->path_count, parent->name};
+    charter_load_names(c, root, &rule, t->name, parent == NULL ? NULL : &above, &now);
+    t->paths = now.names;
+    t->path_count = now.count;
+    c->has_paths = c->has_paths || t->path_count > 0;
 }

@@ -27,6 +27,24 @@ enum charter_name {
 };
 bool charter_name_ok(enum charter_name kind, struct slice s);
 
+/* A list of names in a tenant's policy that its children may only shorten. */
+struct charter_names {
+    const char **names; /* sorted */
+    size_t count;
+    const char *tenant; /* whose list it is */
+};
+struct charter_names_rule {
+    const char *key;
+    size_t count_max;
+    bool (*ok)(struct slice name);
+    const char *words; /* what a name must be */
+};
+/* Leaves *out as it is (inherited) when the key is absent. */
+void charter_load_names(struct charter *c, const struct json_reader *root,
+                        const struct charter_names_rule *rule, const char *tenant,
+                        const struct charter_names *parent, struct charter_names *out);
+bool charter_has_name(const struct charter_names *list, struct slice name);
+
 /* The members of an object, sorted by key in byte order; those whose key breaks the
  * grammar are reported and left out. */
 struct charter_section {

@@ -303,15 +303,6 @@ load_limit(const struct json_reader *limits, const char *key, const struct chart
 }
 
 static bool
-has_host(const struct charter_tenant *t, const char *host)
-{
-    for (size_t i = 0; i < t->remote_host_count; i++)
-        if (strcmp(t->remote_hosts[i], host) == 0)
-            return true;
-    return false;
-}
-
-static bool
 host_ok(struct slice s)
 {
     if (s.len == 0 || s.len > 253)
@@ -323,20 +314,17 @@ host_ok(struct slice s)
     return true;
 }
 
-static void
-load_hosts(struct charter *c, const struct json_reader *root, struct charter_tenant *t,
-           const struct charter_tenant *parent)
+void
+charter_load_names(struct charter *c, const struct json_reader *root,
+                   const struct charter_names_rule *rule, const char *tenant,
+                   const struct charter_names *parent, struct charter_names *out)
 {
-    struct json_reader r = json_reader_get(root, "remote_hosts");
-    size_t n = charter_list_count(&r, CHARTER_REMOTE_HOSTS_MAX);
+    struct json_reader r = json_reader_get(root, rule->key);
+    size_t n = charter_list_count(&r, rule->count_max);
     const struct json *v = n == 0 ? NULL : json_first(r.v);
-    const char **hosts;
-    size_t count = 0;
+    struct charter_names list = {.names = charter_alloc(c, n, sizeof(*list.names))};
 
-    if (r.v == NULL)
-        return;
-    hosts = charter_alloc(c, n, sizeof(*hosts));
-    if (hosts == NULL)
+    if (r.v == NULL || list.names == NULL)
         return;
     for (size_t i = 0; i < n && v != NULL; i++, v = json_next(v)) {
         struct json_reader item = json_reader_item(&r, v, i);
@@ -344,23 +332,52 @@ load_hosts(struct charter *c, const struct json_reader *root, struct charter_ten
 
         if (!json_reader_string(&item, &s))
             continue;
-        if (!host_ok(s)) {
-            json_reader_fault(&item, "must be a host name in lower case, without port");
+        if (!rule->ok(s)) {
+            json_reader_fault(&item, "must be %s", rule->words);
             continue;
         }
-        hosts[count] = charter_copy(c, s);
-        if (hosts[count] == NULL)
+        list.names[list.count] = charter_copy(c, s);
+        if (list.names[list.count] == NULL)
             return;
-        if (parent != NULL && !has_host(parent, hosts[count]))
+        if (parent != NULL && !charter_has_name(parent, s))
             json_reader_fault(&item,
-                              "tenant \"%s\" may only narrow: remote_hosts has \"%s\", which its "
+                              "tenant \"%s\" may only narrow: %s has \"%s\", which its "
                               "parent \"%s\" does not",
-                              t->name, hosts[count], parent->name);
-        count++;
+                              tenant, rule->key, list.names[list.count], parent->tenant);
+        list.count++;
     }
-    charter_sort(hosts, count, sizeof(*hosts));
-    t->remote_hosts = hosts;
-    t->remote_host_count = count;
+    charter_sort(list.names, list.count, sizeof(*list.names));
+    *out = list;
+}
+
+bool
+charter_has_name(const struct charter_names *list, struct slice name)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (slice_is(name, list->names[i]))
+            return true;
+    return false;
+}
+
+static void
+load_hosts(struct charter *c, const struct json_reader *root, struct charter_tenant *t,
+           const struct charter_tenant *parent)
+{
+    static const struct charter_names_rule rule = {
+        .key = "remote_hosts",
+        .count_max = CHARTER_REMOTE_HOSTS_MAX,
+        .ok = host_ok,
+        .words = "a host name in lower case, without port",
+    };
+    struct charter_names now = {t->remote_hosts, t->remote_host_count, t->name};
+    struct charter_names above = {0};
+
+    if (parent != NULL)
+        above =
+            (struct charter_names){parent->remote_hosts, parent->remote_host_count, parent->name};
+    charter_load_names(c, root, &rule, t->name, parent == NULL ? NULL : &above, &now);
+    t->remote_hosts = now.names;
+    t->remote_host_count = now.count;
 }
 
 /* The transfer rule belongs to gdpr, so a child can't leave it. */
