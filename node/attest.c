@@ -204,7 +204,7 @@ record(struct txn *t, struct record_a1 *a1)
     a1->legal_count = bits_count(&t->decision.legal);
     a1->legal_digest = legal_digests_of(t->worker->legal_digests, s->charter, &t->decision.legal);
     text_init(&out, t->entry->bytes, sizeof(t->entry->bytes));
-    e = record_a1_write(s->signer, a1, &out);
+    e = record_a1_write(s->signer, a1, &out, t->recording_hash);
     if (e != ERR_OK)
         return e;
     t->a1 = arena_copy(&t->arena, text_slice(&out));
@@ -293,7 +293,7 @@ on_recorded(struct ledger_entry *entry)
         attest_refused(t);
         return;
     }
-    hash_sha256(t->a1, t->a1_hash);
+    memcpy(t->a1_hash, t->recording_hash, sizeof(t->a1_hash));
     t->attempt++;
     t->attempts[t->attempt_count] = (struct record_attempt){.index = t->a1_index};
     (void)slice_copy_str(slice_str(t->choice.is_node

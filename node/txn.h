@@ -118,8 +118,9 @@ struct txn {
     bool revoked;                 /* while it was on its way the charter forbade the place */
     bool upstream_lost;           /* the connection ended while its A1 was on its way */
     uint32_t connect_failures;
-    struct slice a1; /* the latest A1, in the arena */
-    uint8_t a1_hash[HASH_SIZE];
+    struct slice a1;                   /* the latest A1, in the arena */
+    uint8_t recording_hash[HASH_SIZE]; /* of the A1 on its way; in a1_hash once it is durable */
+    uint8_t a1_hash[HASH_SIZE];        /* of the latest attempt's */
     uint64_t a1_index;
     uint32_t attempt; /* next attempt's number */
     struct record_attempt attempts[TXN_ATTEMPTS_MAX];
