@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "crypto/cert.h"
 #include "net/h1.h"
+#include "net/tls_reuse.h"
 #include "node/worker.h"
 
 #include <stdlib.h>
@@ -30,6 +31,7 @@ struct upstream {
 
 struct upstream_pool {
     struct worker *worker;
+    struct tls_reuse *reuse;          /* of backends; those of peers are never resumed */
     struct upstream buckets[BUCKETS]; /* ring heads */
     struct upstream lru;              /* ring head */
     size_t idle;
@@ -46,6 +48,10 @@ upstream_pool_new(struct worker *w, struct upstream_pool **out)
     for (size_t i = 0; i < BUCKETS; i++)
         p->buckets[i].next = p->buckets[i].prev = &p->buckets[i];
     p->lru.lru_next = p->lru.lru_prev = &p->lru;
+    if (tls_reuse_new(&p->reuse) != ERR_OK) {
+        free(p);
+        return ERR_NOMEM;
+    }
     *out = p;
     return ERR_OK;
 }
@@ -92,8 +98,15 @@ upstream_pool_free(struct upstream_pool **out)
         return;
     while (p->lru.lru_next != &p->lru)
         upstream_abort(p->lru.lru_next);
+    tls_reuse_free(&p->reuse);
     free(p);
     *out = NULL;
+}
+
+void
+upstream_pool_changed(struct upstream_pool *p)
+{
+    tls_reuse_clear(p->reuse);
 }
 
 static size_t
@@ -167,7 +180,8 @@ connect_new(struct upstream_pool *p, struct snapshot *s, const struct mesh_targe
                              .owner = u,
                              .in_max = IN_MAX,
                              .out_max = out_max,
-                             .guard = s->egress};
+                             .guard = s->egress,
+                             .reuse = p->reuse};
     enum err e;
 
     if (u == NULL)

@@ -22,6 +22,8 @@ struct worker;
 
 MUST_USE enum err upstream_pool_new(struct worker *w, struct upstream_pool **out);
 void upstream_pool_free(struct upstream_pool **p);
+/* A new snapshot is in force: TLS sessions of the earlier one's contexts are forgotten. */
+void upstream_pool_changed(struct upstream_pool *p);
 
 typedef void (*upstream_fn)(void *owner, struct upstream *u, unsigned events);
 

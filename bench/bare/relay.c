@@ -239,6 +239,7 @@ take_backend(struct client *c)
     struct conn_opts opts = {.loop = r->loop,
                              .pool = r->pool,
                              .tls = r->client_tls,
+                             .reuse = r->reuse,
                              .fn = on_backend,
                              .in_max = IN_MAX,
                              .out_max = OUT_MAX,
