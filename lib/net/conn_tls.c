@@ -97,6 +97,10 @@ conn_tls_init(struct conn *c, struct tls *tls, struct tls_reuse *reuse)
 void
 conn_tls_fini(struct conn *c)
 {
+    /* An end without its close is an error of this connection, not of the session: OpenSSL would
+     * make that one useless for those that go on with it (RFC 4346 dropped this in TLS 1.1). */
+    if (c->ssl != NULL)
+        SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(c->ssl);
     c->ssl = NULL;
     tls_unref(&c->tls);
