@@ -261,8 +261,8 @@ on_conn(void *owner, struct conn *conn, unsigned events)
     if ((events & CONN_DATA) != 0) {
         e = h1_parse_head(&s->parser, buf_slice(conn_in(conn)), &head, &len);
         if (e == ERR_OK) {
-            for (size_t i = 0; i < ARRAY_COUNT(routes) && head.method == H1_GET; i++)
-                if (slice_is(head.path, routes[i].path))
+            for (size_t i = 0; i < ARRAY_COUNT(routes) && head.http.method == HTTP_GET; i++)
+                if (slice_is(head.http.path, routes[i].path))
                     route = &routes[i];
             respond(s, route);
             return;

@@ -243,15 +243,15 @@ read_head(struct client *c)
         return false;
     }
     c->is_1_0 = head.is_1_0;
-    c->is_head_request = head.method == H1_HEAD;
+    c->is_head_request = head.http.method == HTTP_HEAD;
     c->keep_alive = head.keep_alive;
-    c->expect_continue = head.expect_continue;
+    c->expect_continue = head.http.expect_continue;
     /* Without a body the connection can go on after any answer; with one, an answer that
      * comes before it was read ends the connection. */
     has_body = head.framing != H1_BODY_NONE;
     if (!has_body)
         c->state = CLIENT_BUSY;
-    go_on = journey_begin(c, &head);
+    go_on = journey_begin(c, &head.http);
     if (c->state == CLIENT_GONE)
         return false;
     conn_consume(c->conn, head_len);

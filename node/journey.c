@@ -181,7 +181,7 @@ path_is_open(struct txn *t)
 
 /* True: go on with the body. path: of a passthrough, else empty. */
 static bool
-begin_known(struct client *c, const struct h1_head *head, const struct endpoint *endpoint,
+begin_known(struct client *c, const struct http_head *head, const struct endpoint *endpoint,
             struct slice path)
 {
     struct txn *t = txn_new(c, head);
@@ -227,16 +227,16 @@ begin_known(struct client *c, const struct h1_head *head, const struct endpoint 
 }
 
 bool
-journey_begin(struct client *c, const struct h1_head *head)
+journey_begin(struct client *c, const struct http_head *head)
 {
-    uint8_t storage[H1_LINE_MAX];
+    uint8_t storage[HTTP_PATH_MAX];
     const struct endpoint *endpoint;
     struct snapshot *s = c->worker->snapshot;
     bool other_method = false;
     struct text path;
 
     text_init(&path, storage, sizeof(storage));
-    if (h1_canonical_path(head->path, &path) != ERR_OK || !text_ok(&path)) {
+    if (http_canonical_path(head->path, &path) != ERR_OK || !text_ok(&path)) {
         refuse_unknown(c, REFUSAL_BAD_REQUEST, "malformed path", SLICE_NONE);
         return false;
     }
@@ -249,7 +249,7 @@ journey_begin(struct client *c, const struct h1_head *head)
         refuse_unknown(c, REFUSAL_METHOD_NOT_ALLOWED, "the path takes another method", SLICE_NONE);
         return false;
     }
-    if (endpoint == NULL && head->method == H1_POST && s->charter->has_paths)
+    if (endpoint == NULL && head->method == HTTP_POST && s->charter->has_paths)
         return begin_known(c, head, endpoint_passthrough(), text_slice(&path));
     if (endpoint == NULL) {
         refuse_unknown(c, REFUSAL_NOT_FOUND, "no such path", SLICE_NONE);

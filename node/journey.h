@@ -14,7 +14,7 @@
 
 /* A request's head was read and its framing is known; the client goes on to its body. False:
  * the request was answered (refused) already. */
-bool journey_begin(struct client *c, const struct h1_head *head);
+bool journey_begin(struct client *c, const struct http_head *head);
 /* A piece of the body. False: refused meanwhile (too large). */
 bool journey_body(struct txn *t, struct slice piece);
 /* The body is complete. */

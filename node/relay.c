@@ -165,9 +165,9 @@ relay_send(struct txn *t)
 /* ---- the answer's head --------------------------------------------------------------- */
 
 static uint32_t
-retry_after(const struct h1_head *head)
+retry_after(const struct http_head *head)
 {
-    const struct h1_field *f = h1_field_find(head, SLICE_LIT("retry-after"));
+    const struct http_field *f = http_field_find(head, SLICE_LIT("retry-after"));
     uint64_t seconds = 0;
 
     if (f == NULL || !slice_u64(f->value, &seconds))
@@ -177,10 +177,10 @@ retry_after(const struct h1_head *head)
 
 /* The peer's A1 must be there, be its own, and continue ours (law 7). */
 static bool
-peer_answer_ok(struct txn *t, const struct h1_head *head, bool *denied)
+peer_answer_ok(struct txn *t, const struct http_head *head, bool *denied)
 {
     const struct charter_node *n = &t->current->charter->nodes[t->choice.node];
-    const struct h1_field *f = h1_field_find(head, SLICE_LIT("residency-attestation"));
+    const struct http_field *f = http_field_find(head, SLICE_LIT("residency-attestation"));
     char own_hash[RECORD_HASH_SIZE];
     struct record_a1_view view;
     struct slice value;
@@ -189,7 +189,7 @@ peer_answer_ok(struct txn *t, const struct h1_head *head, bool *denied)
     const char *why = "";
 
     if (f == NULL || f->value.len > PEER_VALUE_MAX ||
-        h1_field_count(head, SLICE_LIT("residency-attestation")) != 1)
+        http_field_count(head, SLICE_LIT("residency-attestation")) != 1)
         return false;
     value = arena_copy(&t->arena, f->value);
     if (value.p == NULL)
@@ -223,7 +223,7 @@ fail_status(struct txn *t, int status, uint32_t after)
 
 /* True: the answer is one to relay. */
 static bool
-judge_head(struct txn *t, const struct h1_head *head)
+judge_head(struct txn *t, const struct http_head *head)
 {
     uint32_t after = retry_after(head);
     bool denied = false;
@@ -252,7 +252,7 @@ judge_head(struct txn *t, const struct h1_head *head)
 }
 
 static void
-count_forged(struct txn *t, const struct h1_head *head)
+count_forged(struct txn *t, const struct http_head *head)
 {
     for (size_t i = 0; !t->choice.is_node && i < head->field_count; i++)
         if (head->fields[i].name.len >= 10 &&
@@ -267,7 +267,7 @@ static enum step
 read_head(struct txn *t)
 {
     struct conn *conn = upstream_conn(t->upstream);
-    const struct h1_field *type;
+    const struct http_field *type;
     struct h1_head head;
     size_t len = 0;
     enum err e;
@@ -280,26 +280,24 @@ read_head(struct txn *t)
             dispatch_failed(t, "malformed", 0, BREAKER_FAIL, 0);
             return STEP_OVER;
         }
-        if (head.status >= 200)
+        if (head.http.status >= 200)
             break;
         conn_consume(conn, len); /* 1xx: nothing of it is passed on */
         h1_parser_init(&t->parser, H1_RESPONSE);
     }
-    count_forged(t, &head);
-    if (!judge_head(t, &head))
+    count_forged(t, &head.http);
+    if (!judge_head(t, &head.http))
         return STEP_OVER;
-    t->status = head.status;
+    t->status = head.http.status;
     t->upstream_keep_alive = head.keep_alive;
-    type = h1_field_find(&head, SLICE_LIT("content-type"));
+    type = http_field_find(&head.http, SLICE_LIT("content-type"));
     t->answer_type = type == NULL || type->value.len > ANSWER_TYPE_MAX
                          ? SLICE_LIT("application/octet-stream")
                          : arena_copy(&t->arena, type->value);
     if (t->answer_type.p == NULL)
         t->answer_type = SLICE_LIT("application/octet-stream");
     h1_body_init(&t->answer, head.framing, head.content_length);
-    t->answer_length = head.framing == H1_BODY_LENGTH ? (int64_t)head.content_length
-                       : head.framing == H1_BODY_NONE ? 0
-                                                      : -1;
+    t->answer_length = head.http.body_length;
     answer_begin(t, type == NULL ? SLICE_NONE : type->value);
     conn_consume(conn, len);
     txn_move(t, TXN_RELAY);

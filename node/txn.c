@@ -58,11 +58,11 @@ txn_keep_str(struct txn *t, struct slice s)
 
 /* An empty value is still a field that was there. */
 static struct slice
-field_of(const struct h1_head *head, const char *name, size_t *count)
+field_of(const struct http_head *head, const char *name, size_t *count)
 {
-    const struct h1_field *f = h1_field_find(head, slice_str(name));
+    const struct http_field *f = http_field_find(head, slice_str(name));
 
-    *count = h1_field_count(head, slice_str(name));
+    *count = http_field_count(head, slice_str(name));
     if (f == NULL)
         return SLICE_NONE;
     return f->value.len == 0 ? SLICE_LIT("") : f->value;
@@ -75,7 +75,7 @@ keep(struct txn *t, struct slice s)
 }
 
 static void
-keep_forwarded(struct txn *t, const struct h1_head *head)
+keep_forwarded(struct txn *t, const struct http_head *head)
 {
     for (size_t i = 0; i < head->field_count; i++) {
         if (!slice_eq_nocase(head->fields[i].name, SLICE_LIT("x-forwarded-for")))
@@ -90,7 +90,7 @@ keep_forwarded(struct txn *t, const struct h1_head *head)
 
 /* A date, once, or nothing: it goes to the backend as it came. */
 static void
-keep_api_version(struct txn *t, const struct h1_head *head)
+keep_api_version(struct txn *t, const struct http_head *head)
 {
     size_t count = 0;
     struct slice value = field_of(head, "anthropic-version", &count);
@@ -105,7 +105,7 @@ keep_api_version(struct txn *t, const struct h1_head *head)
 
 /* Law 5: what a client says about residency is not even looked at. */
 static void
-keep_or_drop_residency(struct txn *t, const struct h1_head *head)
+keep_or_drop_residency(struct txn *t, const struct http_head *head)
 {
     if (t->peer_request) {
         size_t count = 0;
@@ -179,7 +179,7 @@ txn_settle(struct txn *t)
 }
 
 struct txn *
-txn_new(struct client *c, const struct h1_head *head)
+txn_new(struct client *c, const struct http_head *head)
 {
     struct worker *w = c->worker;
     struct txn *t = txn_take(w);

@@ -169,7 +169,7 @@ struct txn {
 
 /* A new transaction of a client whose head was parsed; everything needed of the head is
  * copied. NULL when memory or the arena runs out (answer 503 or 431). */
-struct txn *txn_new(struct client *c, const struct h1_head *head);
+struct txn *txn_new(struct client *c, const struct http_head *head);
 /* The head of a stream's answer was sent: body and arena, which only another attempt or the
  * head would need, go back, so that an open stream holds little. Not for forwarded requests,
  * forms and passthroughs, whose facts stand there. */

@@ -27,9 +27,9 @@ struct upload {
 };
 
 struct upload *
-upload_new(const struct h1_head *head)
+upload_new(const struct http_head *head)
 {
-    const struct h1_field *type = h1_field_find(head, SLICE_LIT("content-type"));
+    const struct http_field *type = http_field_find(head, SLICE_LIT("content-type"));
     struct upload *u = malloc(sizeof(*u));
 
     if (u == NULL)
@@ -39,12 +39,11 @@ upload_new(const struct h1_head *head)
     u->served = SLICE_NONE;
     u->model_len = 0;
     u->received = 0;
-    u->announced = head->framing == H1_BODY_LENGTH && head->content_length <= UPLOAD_BYTES_MAX
-                       ? (int64_t)head->content_length
-                       : -1;
+    u->announced =
+        head->body_length <= (int64_t)UPLOAD_BYTES_MAX ? head->body_length : HTTP_LENGTH_UNKNOWN;
     form_init(&u->form, true, NULL, &u->facts);
     /* A fault stays in the reader, and refuses the first byte. */
-    if (h1_field_count(head, SLICE_LIT("content-type")) > 1 ||
+    if (http_field_count(head, SLICE_LIT("content-type")) > 1 ||
         form_type(&u->form, type == NULL ? SLICE_NONE : type->value) != ERR_OK)
         u->form.parser.fault = MULTIPART_FAULT_TYPE;
     return u;

@@ -2,7 +2,7 @@
 #define NODE_UPLOAD_H
 
 #include "base/slice.h"
-#include "net/h1.h"
+#include "net/http.h"
 #include "node/form.h"
 #include "node/metrics.h"
 
@@ -27,7 +27,7 @@ struct txn;
 struct upload;
 
 /* For a request whose endpoint takes a form. NULL without memory. */
-struct upload *upload_new(const struct h1_head *head);
+struct upload *upload_new(const struct http_head *head);
 void upload_free(struct upload **u);
 /* The largest body that this request may bring. */
 uint64_t upload_bytes_max(const struct txn *t);

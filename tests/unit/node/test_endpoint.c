@@ -12,43 +12,43 @@ static void
 test_rows(void **state)
 {
     static const struct {
-        enum h1_method method;
+        enum http_method method;
         const char *path;
         bool mesh;
         const char *name; /* NULL: none */
         bool other_method;
     } rows[] = {
-        {H1_POST, "/v1/chat/completions", false, "chat_completions", false},
-        {H1_POST, "/v1/chat/completions", true, "chat_completions", false},
-        {H1_POST, "/v1/completions", false, "completions", false},
-        {H1_POST, "/v1/embeddings", true, "embeddings", false},
-        {H1_GET, "/v1/models", false, "models", false},
-        {H1_GET, "/v1/models", true, NULL, false},
-        {H1_POST, "/v1/responses", true, "responses", false},
-        {H1_POST, "/v1/messages", false, "messages", false},
-        {H1_POST, "/v1/messages/count_tokens", false, NULL, false},
-        {H1_POST, "/v1/moderations", false, "moderations", false},
-        {H1_POST, "/rerank", true, "rerank", false},
-        {H1_POST, "/v1/score", false, "score", false},
-        {H1_POST, "/v1/audio/transcriptions", true, "audio_transcriptions", false},
-        {H1_POST, "/v1/images/edits", true, "images_edits", false},
-        {H1_POST, "/api/chat", true, "ollama_chat", false},
-        {H1_POST, "/api/pull", false, NULL, false},
-        {H1_GET, "/api/tags", false, "ollama_tags", false},
-        {H1_GET, "/api/tags", true, NULL, false},
-        {H1_GET, "/v1/responses", false, NULL, true},
-        {H1_GET, "/.well-known/jwks.json", false, "jwks", false},
-        {H1_GET, "/.well-known/jwks.json", true, NULL, false},
-        {H1_GET, "/health", true, "health", false},
-        {H1_GET, "/health", false, NULL, false},
-        {H1_GET, "/v1/chat/completions", false, NULL, true},
-        {H1_HEAD, "/v1/models", false, NULL, true},
-        {H1_DELETE, "/v1/models", false, NULL, true},
-        {H1_POST, "/health", false, NULL, false},
-        {H1_POST, "/v1/chat/completions/", false, NULL, false},
-        {H1_POST, "/V1/chat/completions", false, NULL, false},
-        {H1_POST, "/v1/chat", false, NULL, false},
-        {H1_GET, "", false, NULL, false},
+        {HTTP_POST, "/v1/chat/completions", false, "chat_completions", false},
+        {HTTP_POST, "/v1/chat/completions", true, "chat_completions", false},
+        {HTTP_POST, "/v1/completions", false, "completions", false},
+        {HTTP_POST, "/v1/embeddings", true, "embeddings", false},
+        {HTTP_GET, "/v1/models", false, "models", false},
+        {HTTP_GET, "/v1/models", true, NULL, false},
+        {HTTP_POST, "/v1/responses", true, "responses", false},
+        {HTTP_POST, "/v1/messages", false, "messages", false},
+        {HTTP_POST, "/v1/messages/count_tokens", false, NULL, false},
+        {HTTP_POST, "/v1/moderations", false, "moderations", false},
+        {HTTP_POST, "/rerank", true, "rerank", false},
+        {HTTP_POST, "/v1/score", false, "score", false},
+        {HTTP_POST, "/v1/audio/transcriptions", true, "audio_transcriptions", false},
+        {HTTP_POST, "/v1/images/edits", true, "images_edits", false},
+        {HTTP_POST, "/api/chat", true, "ollama_chat", false},
+        {HTTP_POST, "/api/pull", false, NULL, false},
+        {HTTP_GET, "/api/tags", false, "ollama_tags", false},
+        {HTTP_GET, "/api/tags", true, NULL, false},
+        {HTTP_GET, "/v1/responses", false, NULL, true},
+        {HTTP_GET, "/.well-known/jwks.json", false, "jwks", false},
+        {HTTP_GET, "/.well-known/jwks.json", true, NULL, false},
+        {HTTP_GET, "/health", true, "health", false},
+        {HTTP_GET, "/health", false, NULL, false},
+        {HTTP_GET, "/v1/chat/completions", false, NULL, true},
+        {HTTP_HEAD, "/v1/models", false, NULL, true},
+        {HTTP_DELETE, "/v1/models", false, NULL, true},
+        {HTTP_POST, "/health", false, NULL, false},
+        {HTTP_POST, "/v1/chat/completions/", false, NULL, false},
+        {HTTP_POST, "/V1/chat/completions", false, NULL, false},
+        {HTTP_POST, "/v1/chat", false, NULL, false},
+        {HTTP_GET, "", false, NULL, false},
     };
 
     (void)state;
@@ -78,7 +78,7 @@ test_only_posts_are_inference(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(paths); i++)
         for (int mesh = 0; mesh < 2; mesh++) {
             const struct endpoint *e =
-                endpoint_find(H1_GET, slice_str(paths[i]), mesh == 1, &other);
+                endpoint_find(HTTP_GET, slice_str(paths[i]), mesh == 1, &other);
 
             assert_true(e == NULL || e->kind != ENDPOINT_INFERENCE);
         }
@@ -99,7 +99,7 @@ test_rows_are_whole(void **state)
         assert_true(strlen(e->name) < 32);
         if (e->kind != ENDPOINT_INFERENCE)
             continue;
-        assert_int_equal(e->method, H1_POST);
+        assert_int_equal(e->method, HTTP_POST);
         assert_int_not_equal(e->body, ENDPOINT_NO_BODY);
         assert_true(e->on_mesh && e->on_public);
         assert_int_not_equal(e->kinds & ENDPOINT_KINDS_ALL, 0);
