@@ -22,7 +22,7 @@ is_stream(const struct txn *t)
 static bool
 may_speak(const struct txn *t)
 {
-    return is_stream(t) && t->client != NULL && !t->client->mesh;
+    return is_stream(t) && t->exchange != NULL && !t->peer_request;
 }
 
 void
@@ -61,7 +61,7 @@ answer_begin(struct txn *t, struct slice content_type)
 static bool
 forward(struct txn *t, struct slice piece)
 {
-    if (!client_answer_body(t->client, piece))
+    if (!exchange_answer_body(t->exchange, piece))
         return false;
     t->told_at = loop_now(t->worker->loop);
     if (may_speak(t)) {
@@ -75,22 +75,20 @@ bool
 answer_commit(struct txn *t)
 {
     uint8_t storage[TXN_FIELDS_MAX];
-    struct text fields;
+    struct http_fields fields;
     bool sent;
 
-    if (t->committed || t->client == NULL)
-        return t->client != NULL;
+    if (t->committed || t->exchange == NULL)
+        return t->exchange != NULL;
     t->committed = true;
     t->client_status = t->status;
     t->first_byte_ms = clock_wall_ms();
-    text_init(&fields, storage, sizeof(storage));
-    h1_write_field(&fields, SLICE_LIT("Content-Type"), t->answer_type);
+    http_fields_init(&fields, storage, sizeof(storage));
+    http_fields_add(&fields, SLICE_LIT("Content-Type"), t->answer_type);
     if (is_stream(t))
-        h1_write_field(&fields, SLICE_LIT("Cache-Control"), SLICE_LIT("no-cache"));
+        http_fields_add(&fields, SLICE_LIT("Cache-Control"), SLICE_LIT("no-cache"));
     attest_fields(t, &fields);
-    if (NEVER(!text_ok(&fields)))
-        fields.used = 0;
-    sent = client_answer_head(t->client, t->status, text_slice(&fields), t->answer_length) &&
+    sent = exchange_answer_head(t->exchange, t->status, &fields, t->answer_length) &&
            (buf_used(&t->held) == 0 || forward(t, buf_slice(&t->held)));
     buf_release(&t->held);
     t->told_at = loop_now(t->worker->loop);
@@ -233,7 +231,7 @@ keep_alive(struct txn *t, struct mono now)
 {
     /* In the middle of an event nothing of ours may stand; it is tried again later. */
     if (answer_body_at_boundary(&t->seen))
-        (void)client_answer_body(t->client, SLICE_LIT(keepalive));
+        (void)exchange_answer_body(t->exchange, SLICE_LIT(keepalive));
     t->told_at = now;
 }
 
@@ -245,7 +243,7 @@ on_pulse(void *context)
     const struct config *config;
     uint64_t next;
 
-    if (t->state != TXN_RELAY || t->client == NULL || t->upstream == NULL)
+    if (t->state != TXN_RELAY || t->exchange == NULL || t->upstream == NULL)
         return;
     config = t->current->config;
     if (!t->committed && left(now, t->head_at, config->commit_timeout_ms) == 0 &&

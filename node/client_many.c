@@ -65,8 +65,8 @@ client_close_all(struct worker *w)
     while (w->clients != NULL) {
         struct client *c = w->clients;
 
-        if (c->txn != NULL && (c->state == CLIENT_BUSY || c->state == CLIENT_BODY))
-            journey_cut(c->txn);
+        if (c->exchange.txn != NULL && (c->state == CLIENT_BUSY || c->state == CLIENT_BODY))
+            journey_cut(c->exchange.txn);
         if (w->clients == c)
             client_end(c, 0);
     }

@@ -266,7 +266,7 @@ dispatch_granted(struct txn *t)
     t->slot_id = t->waiter.granted_id;
     t->slot_held = true;
     timer_clear(t->timer);
-    if (t->state != TXN_QUEUE || t->client == NULL) {
+    if (t->state != TXN_QUEUE || t->exchange == NULL) {
         dispatch_release(t, BREAKER_ABORT, 0);
         if (t->state == TXN_QUEUE && t->attempt_count == 0)
             journey_refuse(t, REFUSAL_REQUEST_TIMEOUT, "client_abort", "the client left", NULL);
@@ -538,7 +538,7 @@ dispatch_failed(struct txn *t, const char *outcome, int status, enum breaker_out
         t->refusal_words = "the other region's node did not take the request";
         t->retry_after_s = 2;
     }
-    if (t->client == NULL) {
+    if (t->exchange == NULL) {
         journey_finish(t, RECORD_CLIENT_ABORT);
         return;
     }

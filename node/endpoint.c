@@ -88,17 +88,19 @@ endpoint_at(size_t index)
 }
 
 const struct endpoint *
-endpoint_find(enum http_method method, struct slice path, bool mesh, bool *other_method)
+endpoint_find(enum http_method method, struct slice path, bool mesh, uint32_t *methods)
 {
-    *other_method = false;
+    const struct endpoint *found = NULL;
+
+    *methods = 0;
     for (size_t i = 0; i < ARRAY_COUNT(endpoints); i++) {
         const struct endpoint *e = &endpoints[i];
 
         if (!(mesh ? e->on_mesh : e->on_public) || !slice_is(path, e->path))
             continue;
+        *methods |= 1u << e->method;
         if (e->method == method)
-            return e;
-        *other_method = true;
+            found = e;
     }
-    return NULL;
+    return found;
 }

@@ -69,9 +69,9 @@ struct endpoint {
     bool on_public;
 };
 
-/* By canonical path. NULL: unknown path; *other_method: the path exists for another one. */
+/* By canonical path. *methods: a bit for each method that the path takes; none: unknown path. */
 const struct endpoint *endpoint_find(enum http_method method, struct slice path, bool mesh,
-                                     bool *other_method);
+                                     uint32_t *methods);
 /* The row of a path that a tenant's charter opens (`passthrough`): JSON with a model. */
 const struct endpoint *endpoint_passthrough(void);
 /* The rows one after the other, for tests and documents; NULL behind the last. */

@@ -8,6 +8,7 @@
 #include "node/journey.h"
 
 #define REQUEST_HEAD_MAX 8192
+#define REQUEST_VALUES_MAX 256 /* of its fields that are composed: a form's type, a key */
 #define PEER_VALUE_MAX (RECORD_A1_MAX + 64) /* a peer's attestation with its leaf index */
 #define ANSWER_TYPE_MAX 256
 
@@ -67,6 +68,26 @@ commit_outgoing(struct txn *t, const struct outgoing *o)
     hmac_final(&m, t->upstream_commitment);
 }
 
+/* The fields of the rebuilt request: an allow-list, nothing of the client's passes by itself. */
+static void
+add_fields(const struct txn *t, const struct mesh_target *target, struct http_fields *out)
+{
+    if (t->upload != NULL)
+        upload_add_type(t, out);
+    else
+        http_fields_add(out, SLICE_LIT("Content-Type"), SLICE_LIT("application/json"));
+    if (t->api_version.p != NULL)
+        http_fields_add(out, SLICE_LIT("Anthropic-Version"), t->api_version);
+    http_fields_add(out, SLICE_LIT("X-Request-Id"), slice_str(t->id));
+    http_fields_add(out, SLICE_LIT("Residency-Attestation"), t->a1);
+    if (target->authorization != NULL)
+        http_fields_add(out, SLICE_LIT("Authorization"), slice_str(target->authorization));
+    if (t->choice.is_node) {
+        text_add_b64url(&out->text, slice_of(t->key, sizeof(t->key)));
+        http_fields_add_text(out, SLICE_LIT("Residency-Commitment-Key"));
+    }
+}
+
 static void
 write_head(const struct txn *t, const struct outgoing *o, struct text *out)
 {
@@ -79,33 +100,23 @@ write_head(const struct txn *t, const struct outgoing *o, struct text *out)
                          : (int64_t)(o->before.len + o->after.len +
                                      (o->model.p == NULL ? 0 : o->model.len + 2 * o->quote.len));
     uint8_t path_bytes[1024];
+    uint8_t storage[REQUEST_VALUES_MAX];
+    struct http_fields fields;
     struct text path;
 
     text_init(&path, path_bytes, sizeof(path_bytes));
     if (b != NULL)
         text_add_str(&path, b->path_prefix);
     text_add(&path, t->path.p != NULL ? t->path : slice_str(t->endpoint->path));
+    http_fields_init(&fields, storage, sizeof(storage));
+    add_fields(t, target, &fields);
     h1_write_request_line(out, t->endpoint->method, text_slice(&path));
     h1_write_host(out, target->host, address_port(&target->address));
-    if (t->upload != NULL)
-        upload_write_type(t, out);
-    else
-        h1_write_field(out, SLICE_LIT("Content-Type"), SLICE_LIT("application/json"));
+    h1_write_fields(out, &fields);
     if (length < 0)
         h1_write_field(out, SLICE_LIT("Transfer-Encoding"), SLICE_LIT("chunked"));
     else
         h1_write_field_u64(out, SLICE_LIT("Content-Length"), (uint64_t)length);
-    if (t->api_version.p != NULL)
-        h1_write_field(out, SLICE_LIT("Anthropic-Version"), t->api_version);
-    h1_write_field(out, SLICE_LIT("X-Request-Id"), slice_str(t->id));
-    h1_write_field(out, SLICE_LIT("Residency-Attestation"), t->a1);
-    if (target->authorization != NULL)
-        h1_write_field(out, SLICE_LIT("Authorization"), slice_str(target->authorization));
-    if (t->choice.is_node) {
-        text_add_str(out, "Residency-Commitment-Key: ");
-        text_add_b64url(out, slice_of(t->key, sizeof(t->key)));
-        text_add_str(out, "\r\n");
-    }
     h1_write_end(out);
 }
 
@@ -310,18 +321,18 @@ read_head(struct txn *t)
 void
 relay_client_left(struct txn *t)
 {
-    struct client *c = t->client;
+    struct exchange *x = t->exchange;
 
     attest_outcome(t, "client_abort", t->status);
     journey_finish(t, RECORD_CLIENT_ABORT);
-    if (c != NULL)
-        client_answer_cut(c);
+    if (x != NULL)
+        exchange_answer_cut(x);
 }
 
 static void
 finish_ok(struct txn *t)
 {
-    struct client *c = t->client;
+    struct exchange *x;
 
     if (!answer_commit(t)) {
         relay_client_left(t);
@@ -341,19 +352,17 @@ finish_ok(struct txn *t)
         upstream_abort(t->upstream);
     t->upstream = NULL;
     metrics_add(&t->worker->shared->metrics.permitted);
-    t->client = NULL;
-    if (c != NULL)
-        c->txn = NULL;
+    x = txn_part(t);
     journey_finish(t, RECORD_COMPLETE);
-    if (c != NULL)
-        client_answer_end(c);
+    if (x != NULL)
+        exchange_answer_end(x);
 }
 
 /* After the first forwarded byte there is no other target. */
 static void
 cut_answer(struct txn *t, const char *outcome, enum breaker_outcome health, enum record_end end)
 {
-    struct client *c = t->client;
+    struct exchange *x;
 
     attest_outcome(t, outcome, t->status);
     if (t->slot_held)
@@ -363,12 +372,10 @@ cut_answer(struct txn *t, const char *outcome, enum breaker_outcome health, enum
         metrics_add(&t->worker->shared->metrics.truncated);
     answer_tell_failure(t,
                         end == RECORD_TIMEOUT ? REFUSAL_UPSTREAM_TIMEOUT : REFUSAL_UPSTREAM_FAILED);
-    t->client = NULL;
-    if (c != NULL)
-        c->txn = NULL;
+    x = txn_part(t);
     journey_finish(t, end);
-    if (c != NULL)
-        client_answer_cut(c);
+    if (x != NULL)
+        exchange_answer_cut(x);
 }
 
 static void
@@ -459,7 +466,7 @@ on_data(struct txn *t)
     conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
     if (!read_body(t))
         return false;
-    if (!client_backed_up(t->client))
+    if (!exchange_backed_up(t->exchange))
         return wait_on(t);
     conn_pause(conn);
     answer_wait_stop(t);
@@ -496,7 +503,7 @@ relay_event(struct txn *t, unsigned events)
 void
 relay_revoke(struct txn *t)
 {
-    struct client *c = t->client;
+    struct exchange *x;
 
     attest_outcome(t, "revoked", t->status);
     if (!t->committed) {
@@ -506,12 +513,10 @@ relay_revoke(struct txn *t)
         return;
     }
     answer_tell_failure(t, REFUSAL_RESIDENCY_DENIED);
-    t->client = NULL;
-    if (c != NULL)
-        c->txn = NULL;
+    x = txn_part(t);
     journey_finish(t, RECORD_DENIED);
-    if (c != NULL)
-        client_answer_cut(c);
+    if (x != NULL)
+        exchange_answer_cut(x);
 }
 
 void

@@ -178,29 +178,59 @@ txn_settle(struct txn *t)
     arena_init(&t->arena, NULL, 0);
 }
 
-struct txn *
-txn_new(struct client *c, const struct http_head *head)
+static void
+link_open(struct txn *t)
 {
-    struct worker *w = c->worker;
+    struct worker *w = t->worker;
+
+    t->next = w->txns;
+    if (t->next != NULL)
+        t->next->prev = t;
+    w->txns = t;
+}
+
+static void
+unlink_open(struct txn *t)
+{
+    if (t->prev != NULL)
+        t->prev->next = t->next;
+    else
+        t->worker->txns = t->next;
+    if (t->next != NULL)
+        t->next->prev = t->prev;
+}
+
+struct exchange *
+txn_part(struct txn *t)
+{
+    struct exchange *x = t->exchange;
+
+    if (x != NULL)
+        x->txn = NULL;
+    t->exchange = NULL;
+    return x;
+}
+
+enum err
+txn_new(struct exchange *x, const struct http_head *head, struct txn **out)
+{
+    struct worker *w = x->worker;
     struct txn *t = txn_take(w);
     size_t count;
 
     if (t == NULL)
-        return NULL;
+        return ERR_NOMEM;
     t->magic = TXN_MAGIC;
     t->worker = w;
-    t->client = c;
-    t->peer_request = c->mesh;
+    link_open(t);
+    t->peer_request = x->caller->mesh;
     t->serial = atomic_fetch_add_explicit(&w->shared->serials, 1, memory_order_relaxed);
     buf_init(&t->body, w->pool, (size_t)w->snapshot->config->body_bytes_max);
     t->pinned = snapshot_ref(w->snapshot);
-    buf_init(&t->held, w->pool, CLIENT_HIGH_WATER);
+    buf_init(&t->held, w->pool, EXCHANGE_HIGH_WATER);
     t->received_ms = clock_wall_ms();
     t->received_at = loop_now(w->loop);
     t->slot_id = UINT32_MAX;
-    if (geo_address_from_sockaddr((const struct sockaddr *)&conn_remote(c->conn)->storage,
-                                  conn_remote(c->conn)->len, &t->remote) != ERR_OK)
-        t->remote.family = 0; /* of no known family: its place is unknown */
     t->authorization = field_of(head, "authorization", &t->authorization_count);
     t->api_key = field_of(head, "x-api-key", &t->api_key_count);
     /* No class has a longer name: what is cut here matches none. What a caller sends must not
@@ -215,9 +245,12 @@ txn_new(struct client *c, const struct http_head *head)
     if (t->arena.overflowed) {
         t->state = TXN_DONE;
         txn_free(t);
-        return NULL;
+        return ERR_TOOBIG;
     }
-    return t;
+    t->exchange = x;
+    x->txn = t;
+    *out = t;
+    return ERR_OK;
 }
 
 void
@@ -235,6 +268,8 @@ txn_free(struct txn *t)
     ASSERT(t->magic == TXN_MAGIC);
     ASSERT(t->state == TXN_DONE);
     ASSERT(!t->recording && !t->slot_held && !t->waiting && t->upstream == NULL);
+    ASSERT(t->exchange == NULL);
+    unlink_open(t);
     if (t->tenant_entered)
         admission_tenant_leave(w->shared->admission, t->tenant_id);
     if (t->reserved)

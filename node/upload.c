@@ -2,7 +2,6 @@
 
 #include "base/check.h"
 #include "node/attest.h"
-#include "node/client.h"
 #include "node/journey.h"
 #include "node/relay.h"
 #include "node/txn.h"
@@ -106,7 +105,7 @@ refuse_verdict(struct txn *t, enum form_verdict v)
 static bool
 known(struct txn *t)
 {
-    struct client *c = t->client;
+    struct exchange *x = t->exchange;
 
     t->upload->mode = UPLOAD_KNOWN;
     t->upload->model_len = t->upload->form.value_used;
@@ -116,10 +115,10 @@ known(struct txn *t)
         journey_refuse(t, REFUSAL_OVERLOADED, "overloaded", "no memory for the model's name", NULL);
         return false;
     }
-    client_body_pause(c);
+    exchange_body_pause(x);
     journey_stream(t);
-    /* t may be gone by now; the client is not before the turn ends. */
-    return c->txn == t && t->state != TXN_REFUSE;
+    /* t may be gone by now; the exchange is not before the turn ends. */
+    return x->txn == t && t->state != TXN_REFUSE;
 }
 
 bool
@@ -304,7 +303,7 @@ bool
 upload_piece(struct txn *t, struct slice piece)
 {
     struct upload *u = t->upload;
-    struct client *c = t->client;
+    struct exchange *x = t->exchange;
     struct conn *conn;
 
     if (u->received + piece.len > UPLOAD_BYTES_MAX) {
@@ -318,9 +317,9 @@ upload_piece(struct txn *t, struct slice piece)
         return false;
     conn = upstream_conn(t->upstream);
     if (u->broken || conn_unsent(conn) > UPLOAD_HIGH_WATER)
-        client_body_pause(c);
+        exchange_body_pause(x);
     else
-        client_body_resume(c);
+        exchange_body_resume(x);
     if (!t->answer_begun)
         conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
     return true;
@@ -347,8 +346,8 @@ void
 upload_drained(struct txn *t)
 {
     if (t->upload != NULL && t->upload->mode == UPLOAD_FLOW && !t->upload->broken &&
-        t->client != NULL)
-        client_body_resume(t->client);
+        t->exchange != NULL)
+        exchange_body_resume(t->exchange);
 }
 
 bool
@@ -366,7 +365,7 @@ void
 upload_refuse(struct txn *t, enum refusal refusal, const char *reason, const char *words,
               const char *param)
 {
-    struct client *c = t->client;
+    struct exchange *x = t->exchange;
 
     if (t->state != TXN_SEND && t->state != TXN_RELAY) {
         journey_refuse(t, refusal, reason, words, param);
@@ -380,8 +379,8 @@ upload_refuse(struct txn *t, enum refusal refusal, const char *reason, const cha
     }
     /* The backend answered before it had the whole request: the answer ends without its end. */
     journey_finish(t, RECORD_DENIED);
-    if (c != NULL)
-        client_answer_cut(c);
+    if (x != NULL)
+        exchange_answer_cut(x);
 }
 
 void
@@ -398,16 +397,12 @@ upload_finish(struct txn *t, struct upload_facts *out)
 /* ---- both ways ------------------------------------------------------------------------- */
 
 void
-upload_write_type(const struct txn *t, struct text *out)
+upload_add_type(const struct txn *t, struct http_fields *out)
 {
-    uint8_t value[128];
-    struct text text;
-
-    text_init(&text, value, sizeof(value));
-    text_add_str(&text, "multipart/form-data; boundary=\"");
-    text_add(&text, multipart_boundary(&t->upload->form.parser));
-    text_add_char(&text, '"');
-    h1_write_field(out, SLICE_LIT("Content-Type"), text_slice(&text));
+    text_add_str(&out->text, "multipart/form-data; boundary=\"");
+    text_add(&out->text, multipart_boundary(&t->upload->form.parser));
+    text_add_char(&out->text, '"');
+    http_fields_add_text(out, SLICE_LIT("Content-Type"));
 }
 
 enum err

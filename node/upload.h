@@ -64,7 +64,7 @@ uint64_t upload_announced(const struct txn *t);
 /* Length of the body that goes out, or -1 when it is not known (chunked). */
 int64_t upload_length(const struct txn *t);
 /* The rebuilt Content-Type of a form, streamed or held. */
-void upload_write_type(const struct txn *t, struct text *out);
+void upload_add_type(const struct txn *t, struct http_fields *out);
 /* Bytes received, and the commitments over what was received and sent. Once, for the A2. */
 struct upload_facts {
     uint64_t received;

@@ -73,6 +73,7 @@ struct worker {
     struct legal_digests *legal_digests;
     struct random_stock random;    /* request ids and ties: nothing secret */
     struct client *clients;        /* list of open ones */
+    struct txn *txns;              /* list of open ones */
     struct spare entries;          /* records for the ledger, none of them in use */
     struct ledger_entry *gathered; /* records of this turn, newest first */
     struct txn *free_txns;
