@@ -29,7 +29,6 @@ void
 answer_reset(struct txn *t)
 {
     t->answer_begun = false;
-    t->got_any = false;
     t->answer_bytes = 0;
     t->sent_bytes = 0;
     t->failure_told = t->stall_noted = t->client_slow = false;
@@ -53,7 +52,7 @@ answer_begin(struct txn *t, struct slice content_type)
     commitment_init(&t->sent_mac, t->key, "sent");
     /* What we add is in no length that the backend told. */
     if (t->answer_length > 0)
-        t->answer_length = -1;
+        t->answer_length = HTTP_LENGTH_UNKNOWN;
 }
 
 /* ---- commit ---------------------------------------------------------------------------- */

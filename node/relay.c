@@ -7,7 +7,7 @@
 #include "node/dispatch.h"
 #include "node/journey.h"
 
-#define REQUEST_HEAD_MAX 8192
+#define REQUEST_PATH_MAX 1024
 #define REQUEST_VALUES_MAX 256 /* of its fields that are composed: a form's type, a key */
 #define PEER_VALUE_MAX (RECORD_A1_MAX + 64) /* a peer's attestation with its leaf index */
 #define ANSWER_TYPE_MAX 256
@@ -88,36 +88,46 @@ add_fields(const struct txn *t, const struct mesh_target *target, struct http_fi
     }
 }
 
-static void
-write_head(const struct txn *t, const struct outgoing *o, struct text *out)
+static enum err
+send_head(const struct txn *t, const struct outgoing *o)
 {
     const struct snapshot *s = t->current;
     const struct mesh_target *target =
         t->choice.is_node ? &s->nodes[t->choice.node] : &s->backends[t->choice.backend];
     const struct charter_backend *b = backend_of(t);
-    int64_t length = upload_streams(t)
-                         ? upload_length(t)
-                         : (int64_t)(o->before.len + o->after.len +
-                                     (o->model.p == NULL ? 0 : o->model.len + 2 * o->quote.len));
-    uint8_t path_bytes[1024];
+    uint8_t path_bytes[REQUEST_PATH_MAX];
     uint8_t storage[REQUEST_VALUES_MAX];
     struct http_fields fields;
     struct text path;
+    struct upstream_request request = {
+        .method = t->endpoint->method,
+        .host = target->host,
+        .port = address_port(&target->address),
+        .fields = &fields,
+        .body_length = upload_streams(t) ? upload_length(t)
+                                         : (int64_t)(o->before.len + o->after.len + o->model.len +
+                                                     2 * o->quote.len),
+    };
 
     text_init(&path, path_bytes, sizeof(path_bytes));
     if (b != NULL)
         text_add_str(&path, b->path_prefix);
     text_add(&path, t->path.p != NULL ? t->path : slice_str(t->endpoint->path));
+    request.path = text_ok(&path) ? text_slice(&path) : SLICE_NONE; /* no codec writes that */
     http_fields_init(&fields, storage, sizeof(storage));
     add_fields(t, target, &fields);
-    h1_write_request_line(out, t->endpoint->method, text_slice(&path));
-    h1_write_host(out, target->host, address_port(&target->address));
-    h1_write_fields(out, &fields);
-    if (length < 0)
-        h1_write_field(out, SLICE_LIT("Transfer-Encoding"), SLICE_LIT("chunked"));
-    else
-        h1_write_field_u64(out, SLICE_LIT("Content-Length"), (uint64_t)length);
-    h1_write_end(out);
+    return upstream_send_head(t->upstream, &request);
+}
+
+static enum err
+send_body(struct upstream *u, const struct outgoing *o)
+{
+    const struct slice pieces[] = {o->before, o->quote, o->model, o->quote, o->after};
+    enum err e = ERR_OK;
+
+    for (size_t i = 0; e == ERR_OK && i < ARRAY_COUNT(pieces); i++)
+        e = upstream_send(u, pieces[i]);
+    return e == ERR_OK ? upstream_send_end(u) : e;
 }
 
 static void
@@ -126,38 +136,25 @@ on_total_timeout(void *context)
     struct txn *t = context;
 
     if (t->state == TXN_SEND || t->state == TXN_RELAY)
-        relay_event(t, CONN_TIMED_OUT);
+        relay_event(t, UPSTREAM_TIMED_OUT);
 }
 
 void
 relay_send(struct txn *t)
 {
-    uint8_t storage[REQUEST_HEAD_MAX];
-    struct conn *conn = upstream_conn(t->upstream);
     const struct config *config = t->current->config;
     struct outgoing o = outgoing_body(t);
-    struct text head;
     enum err e;
 
     txn_move(t, TXN_SEND);
     t->dispatched_ms = clock_wall_ms();
     commit_outgoing(t, &o);
-    text_init(&head, storage, sizeof(storage));
-    write_head(t, &o, &head);
     timer_free(&t->timer); /* the queue's; from here on the total deadline runs */
     e = timer_new(t->worker->loop, on_total_timeout, t, &t->timer);
-    if (e == ERR_OK && NEVER(!text_ok(&head)))
-        e = ERR_TOOBIG;
     if (e == ERR_OK)
-        e = conn_write(conn, text_slice(&head));
-    if (e == ERR_OK)
-        e = conn_write(conn, o.before);
-    if (e == ERR_OK && o.model.p != NULL) {
-        e = conn_write(conn, o.quote);
-        e = e == ERR_OK ? conn_write(conn, o.model) : e;
-        e = e == ERR_OK ? conn_write(conn, o.quote) : e;
-        e = e == ERR_OK ? conn_write(conn, o.after) : e;
-    }
+        e = send_head(t, &o);
+    if (e == ERR_OK && !upload_streams(t))
+        e = send_body(t->upstream, &o);
     if (e != ERR_OK) {
         dispatch_failed(t, "eof", 0, BREAKER_ABORT, 0);
         return;
@@ -167,8 +164,7 @@ relay_send(struct txn *t)
     t->peer_a1 = t->peer_value = SLICE_NONE; /* an earlier attempt's */
     answer_reset(t);
     timer_set(t->timer, (uint64_t)config->total_timeout_ms);
-    conn_deadline(conn, (uint64_t)config->first_byte_timeout_ms);
-    h1_parser_init(&t->parser, H1_RESPONSE);
+    upstream_deadline(t->upstream, (uint64_t)config->first_byte_timeout_ms);
     if (upload_streams(t))
         upload_begin(t); /* may refuse: t is not touched any more */
 }
@@ -232,6 +228,15 @@ fail_status(struct txn *t, int status, uint32_t after)
                     status, load ? BREAKER_LOAD : BREAKER_FAIL, after);
 }
 
+static void
+count_forged(struct txn *t, const struct http_head *head)
+{
+    for (size_t i = 0; !t->choice.is_node && i < head->field_count; i++)
+        if (head->fields[i].name.len >= 10 &&
+            slice_eq_nocase(slice_sub(head->fields[i].name, 0, 10), SLICE_LIT("residency-")))
+            metrics_add(&t->worker->shared->metrics.headers_dropped);
+}
+
 /* True: the answer is one to relay. */
 static bool
 judge_head(struct txn *t, const struct http_head *head)
@@ -239,6 +244,7 @@ judge_head(struct txn *t, const struct http_head *head)
     uint32_t after = retry_after(head);
     bool denied = false;
 
+    count_forged(t, head);
     if (t->choice.is_node) {
         if (!peer_answer_ok(t, head, &denied)) {
             dispatch_failed(t, "malformed", head->status, BREAKER_FAIL, 0);
@@ -262,57 +268,21 @@ judge_head(struct txn *t, const struct http_head *head)
     return true;
 }
 
+/* What of the head is needed until the answer's end. */
 static void
-count_forged(struct txn *t, const struct http_head *head)
+take_head(struct txn *t, const struct http_head *head)
 {
-    for (size_t i = 0; !t->choice.is_node && i < head->field_count; i++)
-        if (head->fields[i].name.len >= 10 &&
-            slice_eq_nocase(slice_sub(head->fields[i].name, 0, 10), SLICE_LIT("residency-")))
-            metrics_add(&t->worker->shared->metrics.headers_dropped);
-}
+    const struct http_field *type = http_field_find(head, SLICE_LIT("content-type"));
 
-/* OVER: the attempt ended in there, and t may be gone or busy with another one. */
-enum step { STEP_GO, STEP_WAIT, STEP_OVER };
-
-static enum step
-read_head(struct txn *t)
-{
-    struct conn *conn = upstream_conn(t->upstream);
-    const struct http_field *type;
-    struct h1_head head;
-    size_t len = 0;
-    enum err e;
-
-    for (;;) {
-        e = h1_parse_head(&t->parser, buf_slice(conn_in(conn)), &head, &len);
-        if (e == ERR_AGAIN)
-            return STEP_WAIT;
-        if (e != ERR_OK) {
-            dispatch_failed(t, "malformed", 0, BREAKER_FAIL, 0);
-            return STEP_OVER;
-        }
-        if (head.http.status >= 200)
-            break;
-        conn_consume(conn, len); /* 1xx: nothing of it is passed on */
-        h1_parser_init(&t->parser, H1_RESPONSE);
-    }
-    count_forged(t, &head.http);
-    if (!judge_head(t, &head.http))
-        return STEP_OVER;
-    t->status = head.http.status;
-    t->upstream_keep_alive = head.keep_alive;
-    type = http_field_find(&head.http, SLICE_LIT("content-type"));
+    t->status = head->status;
     t->answer_type = type == NULL || type->value.len > ANSWER_TYPE_MAX
                          ? SLICE_LIT("application/octet-stream")
                          : arena_copy(&t->arena, type->value);
     if (t->answer_type.p == NULL)
         t->answer_type = SLICE_LIT("application/octet-stream");
-    h1_body_init(&t->answer, head.framing, head.content_length);
-    t->answer_length = head.http.body_length;
+    t->answer_length = head->body_length;
     answer_begin(t, type == NULL ? SLICE_NONE : type->value);
-    conn_consume(conn, len);
     txn_move(t, TXN_RELAY);
-    return STEP_GO;
 }
 
 /* ---- the answer's body --------------------------------------------------------------- */
@@ -346,10 +316,7 @@ finish_ok(struct txn *t)
         admission_slot_free(t->worker->shared->admission, t->slot_id);
         t->slot_held = false;
     }
-    if (t->upstream_keep_alive && t->answer.framing != H1_BODY_TO_EOF && !upload_is_open(t))
-        upstream_return(t->upstream);
-    else
-        upstream_abort(t->upstream);
+    upstream_return(t->upstream);
     t->upstream = NULL;
     metrics_add(&t->worker->shared->metrics.permitted);
     x = txn_part(t);
@@ -399,37 +366,6 @@ finish(struct txn *t)
         fail(t, "eof", BREAKER_FAIL, RECORD_UPSTREAM_TRUNCATED);
 }
 
-/* True: the attempt goes on. */
-static bool
-read_body(struct txn *t)
-{
-    struct conn *conn = upstream_conn(t->upstream);
-
-    for (;;) {
-        struct slice in = buf_slice(conn_in(conn));
-        struct slice piece = SLICE_NONE;
-        size_t used = 0;
-        enum err e;
-
-        if (t->answer.done) {
-            finish(t);
-            return false;
-        }
-        e = h1_body_read(&t->answer, in, &piece, &used);
-        if (e == ERR_BADMSG) {
-            fail(t, "malformed", BREAKER_FAIL, RECORD_UPSTREAM_ERROR);
-            return false;
-        }
-        if (piece.len > 0 && !answer_add(t, piece)) {
-            relay_client_left(t);
-            return false;
-        }
-        conn_consume(conn, used);
-        if (e == ERR_AGAIN || (used == 0 && !t->answer.done))
-            return true;
-    }
-}
-
 /* True: the attempt goes on. Without memory for its clock it must not. */
 static bool
 wait_on(struct txn *t)
@@ -443,62 +379,118 @@ wait_on(struct txn *t)
 void
 relay_resume(struct txn *t)
 {
-    struct conn *conn = upstream_conn(t->upstream);
-
     /* While it was paused the silence was not the backend's. */
-    conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
-    conn_resume(conn);
+    upstream_deadline(t->upstream, (uint64_t)t->current->config->stream_idle_timeout_ms);
+    upstream_resume(t->upstream);
     (void)wait_on(t);
+}
+
+/* ---- reading --------------------------------------------------------------------------- */
+
+/* OVER: the attempt ended in there, and t may be gone or busy with another one. */
+enum step { STEP_GO, STEP_WAIT, STEP_OVER };
+
+static enum step
+malformed(struct txn *t)
+{
+    fail(t, "malformed", BREAKER_FAIL, RECORD_UPSTREAM_ERROR);
+    return STEP_OVER;
+}
+
+/* That a kept connection closes before it answered says nothing about the backend. */
+static enum step
+truncated(struct txn *t)
+{
+    bool counts = upstream_heard(t->upstream) || !upstream_reused(t->upstream);
+
+    fail(t, "eof", counts ? BREAKER_FAIL : BREAKER_ABORT, RECORD_UPSTREAM_TRUNCATED);
+    return STEP_OVER;
+}
+
+static enum step
+read_head(struct txn *t)
+{
+    const struct http_head *head;
+
+    switch (upstream_read_head(t->upstream, &head)) {
+    case UPSTREAM_READ_WAIT:
+        return STEP_WAIT;
+    case UPSTREAM_READ_MALFORMED:
+        return malformed(t);
+    case UPSTREAM_READ_TRUNCATED:
+        return truncated(t);
+    case UPSTREAM_READ_OK:
+    case UPSTREAM_READ_DONE:
+        break;
+    }
+    if (!judge_head(t, head))
+        return STEP_OVER;
+    take_head(t, head);
+    return STEP_GO;
+}
+
+static enum step
+read_body(struct txn *t)
+{
+    for (;;) {
+        struct slice piece;
+
+        switch (upstream_read_body(t->upstream, &piece)) {
+        case UPSTREAM_READ_WAIT:
+            return STEP_WAIT;
+        case UPSTREAM_READ_MALFORMED:
+            return malformed(t);
+        case UPSTREAM_READ_TRUNCATED:
+            return truncated(t);
+        case UPSTREAM_READ_DONE:
+            finish(t);
+            return STEP_OVER;
+        case UPSTREAM_READ_OK:
+            break;
+        }
+        if (!answer_add(t, piece)) {
+            relay_client_left(t);
+            return STEP_OVER;
+        }
+    }
 }
 
 /* True: the attempt goes on. */
 static bool
-on_data(struct txn *t)
+read_on(struct txn *t)
 {
-    struct conn *conn = upstream_conn(t->upstream);
-    enum step step = STEP_GO;
+    if (!t->answer_begun) {
+        enum step step = read_head(t);
 
-    t->got_any = true;
-    if (!t->answer_begun)
-        step = read_head(t);
-    if (step != STEP_GO)
-        return step == STEP_WAIT;
-    conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
-    if (!read_body(t))
+        if (step != STEP_GO)
+            return step == STEP_WAIT;
+    }
+    upstream_deadline(t->upstream, (uint64_t)t->current->config->stream_idle_timeout_ms);
+    if (read_body(t) == STEP_OVER)
         return false;
     if (!exchange_backed_up(t->exchange))
         return wait_on(t);
-    conn_pause(conn);
+    upstream_pause(t->upstream);
     answer_wait_stop(t);
     return true;
-}
-
-static void
-on_end(struct txn *t)
-{
-    /* A reset is no end: only an orderly close completes an answer without a length. */
-    if (t->answer_begun && conn_error(upstream_conn(t->upstream)) == ERR_OK &&
-        h1_body_eof(&t->answer) == ERR_OK) {
-        finish(t);
-        return;
-    }
-    fail(t, "eof", t->got_any || !upstream_reused(t->upstream) ? BREAKER_FAIL : BREAKER_ABORT,
-         RECORD_UPSTREAM_TRUNCATED);
 }
 
 void
 relay_event(struct txn *t, unsigned events)
 {
-    if ((events & CONN_DATA) != 0 && !on_data(t))
+    /* After the end of the connection reading tells how the answer ended. */
+    if ((events & (UPSTREAM_DATA | UPSTREAM_ENDED)) != 0 && !read_on(t))
+        return;
+    if ((events & UPSTREAM_TIMED_OUT) == 0)
         return;
     /* A client that takes nothing must not count against the backend. */
-    if ((events & CONN_TIMED_OUT) != 0 && t->client_slow)
+    if (t->client_slow)
         relay_client_left(t);
-    else if ((events & CONN_TIMED_OUT) != 0)
+    else
         fail(t, "timeout", BREAKER_FAIL, RECORD_TIMEOUT);
-    else if ((events & (CONN_EOF | CONN_FAILED)) != 0)
-        on_end(t);
 }
+
+/* ---- endings --------------------------------------------------------------------------- */
 
 void
 relay_revoke(struct txn *t)

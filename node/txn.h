@@ -3,7 +3,6 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
-#include "net/h1.h"
 #include "node/answer_body.h"
 #include "node/body.h"
 #include "node/endpoint.h"
@@ -135,16 +134,12 @@ struct txn {
     struct slice peer_value; /* the whole header member */
 
     /* The answer. */
-    struct h1_parser parser;
-    struct h1_body answer;
     bool answer_begun; /* head read */
     bool committed;    /* head sent to the client */
     bool sent_any;     /* request bytes were handed to the socket */
-    bool got_any;      /* answer bytes came */
-    bool upstream_keep_alive;
     int status;
     struct slice answer_type;
-    int64_t answer_length; /* as its head said; -1: not said */
+    int64_t answer_length; /* as its head said, or HTTP_LENGTH_UNKNOWN */
     uint64_t answer_bytes;
     struct hmac answer_mac;
     struct answer_body seen; /* its events and facts */

@@ -19,7 +19,7 @@ struct upload {
     struct hmac upstream;
     struct slice served; /* what replaces the model's value; p == NULL: goes as it came */
     size_t model_len;    /* of the value as it came */
-    int64_t announced;   /* Content-Length, or -1 */
+    int64_t announced;   /* length of the body, or HTTP_LENGTH_UNKNOWN */
     uint64_t received;   /* bytes committed to */
     bool ended;          /* the form's last delimiter passed */
     bool broken;         /* the backend takes nothing any more */
@@ -165,24 +165,12 @@ static void
 emit(struct txn *t, struct slice bytes)
 {
     struct upload *u = t->upload;
-    struct conn *conn = upstream_conn(t->upstream);
-    uint8_t size[24];
-    struct text head;
-    enum err e = ERR_OK;
 
     if (bytes.len == 0 || u->broken)
         return;
     if (u->served.p != NULL)
         hmac_add(&u->upstream, bytes);
-    text_init(&head, size, sizeof(size));
-    if (u->announced < 0) {
-        h1_write_chunk_head(&head, bytes.len);
-        e = conn_write(conn, text_slice(&head));
-    }
-    e = e == ERR_OK ? conn_write(conn, bytes) : e;
-    if (u->announced < 0)
-        e = e == ERR_OK ? conn_write(conn, H1_CHUNK_TAIL) : e;
-    u->broken = e != ERR_OK;
+    u->broken = upstream_send(t->upstream, bytes) != ERR_OK;
 }
 
 /* What was read goes on as it came, the model's value excepted. */
@@ -272,7 +260,7 @@ upload_length(const struct txn *t)
     struct slice served = served_name(t);
 
     if (u->announced < 0)
-        return -1;
+        return HTTP_LENGTH_UNKNOWN;
     return u->announced + (served.p == NULL ? 0 : (int64_t)served.len - (int64_t)u->model_len);
 }
 
@@ -286,7 +274,7 @@ upload_begin(struct txn *t)
 
     u->mode = UPLOAD_FLOW;
     u->served = served_name(t);
-    conn_set_low_water(upstream_conn(t->upstream), UPLOAD_HIGH_WATER / 2);
+    upstream_low_water(t->upstream, UPLOAD_HIGH_WATER / 2);
     /* The form is read again from its first byte: what was looked at goes on like the rest. */
     text_init(&text, type, sizeof(type));
     text_add_str(&text, "multipart/form-data; boundary=\"");
@@ -304,7 +292,6 @@ upload_piece(struct txn *t, struct slice piece)
 {
     struct upload *u = t->upload;
     struct exchange *x = t->exchange;
-    struct conn *conn;
 
     if (u->received + piece.len > UPLOAD_BYTES_MAX) {
         upload_refuse(t, REFUSAL_REQUEST_TOO_LARGE, "request_too_large",
@@ -315,13 +302,12 @@ upload_piece(struct txn *t, struct slice piece)
     hmac_add(&u->request, piece);
     if (!stream(t, piece))
         return false;
-    conn = upstream_conn(t->upstream);
-    if (u->broken || conn_unsent(conn) > UPLOAD_HIGH_WATER)
+    if (u->broken || upstream_unsent(t->upstream) > UPLOAD_HIGH_WATER)
         exchange_body_pause(x);
     else
         exchange_body_resume(x);
     if (!t->answer_begun)
-        conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
+        upstream_deadline(t->upstream, (uint64_t)t->current->config->stream_idle_timeout_ms);
     return true;
 }
 
@@ -329,17 +315,16 @@ void
 upload_end(struct txn *t)
 {
     struct upload *u = t->upload;
-    struct conn *conn = upstream_conn(t->upstream);
 
     if (multipart_finish(&u->form.parser) != ERR_OK) {
         (void)refuse_verdict(t, FORM_MALFORMED);
         return;
     }
     u->mode = UPLOAD_WHOLE;
-    if (u->announced < 0 && !u->broken)
-        u->broken = conn_write(conn, H1_LAST_CHUNK) != ERR_OK;
+    if (!u->broken)
+        u->broken = upstream_send_end(t->upstream) != ERR_OK;
     if (!t->answer_begun)
-        conn_deadline(conn, (uint64_t)t->current->config->first_byte_timeout_ms);
+        upstream_deadline(t->upstream, (uint64_t)t->current->config->first_byte_timeout_ms);
 }
 
 void
@@ -354,7 +339,7 @@ bool
 upload_timed_out(struct txn *t)
 {
     if (t->upload == NULL || t->upload->mode != UPLOAD_FLOW || t->upload->broken ||
-        conn_unsent(upstream_conn(t->upstream)) > 0)
+        upstream_unsent(t->upstream) > 0)
         return false;
     upload_refuse(t, REFUSAL_REQUEST_TIMEOUT, "request_timeout", "the request came too slowly",
                   NULL);

@@ -61,7 +61,7 @@ void upload_refuse(struct txn *t, enum refusal refusal, const char *reason, cons
 
 /* Length of the body that the head announced, or 0. */
 uint64_t upload_announced(const struct txn *t);
-/* Length of the body that goes out, or -1 when it is not known (chunked). */
+/* Length of the body that goes out, or HTTP_LENGTH_UNKNOWN. */
 int64_t upload_length(const struct txn *t);
 /* The rebuilt Content-Type of a form, streamed or held. */
 void upload_add_type(const struct txn *t, struct http_fields *out);
