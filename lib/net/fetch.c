@@ -335,7 +335,8 @@ on_conn(void *owner, struct conn *c, unsigned events)
         return;
     if ((events & CONN_EOF) == 0)
         return;
-    if (f->state == BODY && h1_body_eof(&f->framing) == ERR_OK)
+    /* A reset or a cut of TLS is no end: only an orderly close completes such a body. */
+    if (f->state == BODY && conn_error(c) == ERR_OK && h1_body_eof(&f->framing) == ERR_OK)
         finish(f, ERR_OK);
     else
         lost(f, ERR_EOF);
