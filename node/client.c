@@ -335,16 +335,23 @@ client_body_resume(struct client *c)
     conn_kick(c->conn); /* in a turn of its own: the caller may be inside its reading */
 }
 
-/* At most one request ahead: once the head of the next one is here (or what can't become
- * one), the rest waits in the socket, until the answer under way is complete. */
+/* At most one request ahead: once more than the next head is here (or what can't become one),
+ * the rest waits in the socket until the answer under way is complete. Up to then the socket is
+ * read, so that a client that leaves is noticed. */
 static void
 look_ahead(struct client *c)
 {
     struct h1_head head;
     size_t head_len = 0;
     struct slice in = buf_slice(conn_in(c->conn));
+    enum err e;
 
-    if (in.len > 0 && c->keep_alive && h1_parse_head(&c->parser, in, &head, &head_len) != ERR_AGAIN)
+    if (in.len == 0 || !c->keep_alive)
+        return;
+    e = h1_parse_head(&c->parser, in, &head, &head_len);
+    if (e == ERR_OK)
+        h1_parser_init(&c->parser, H1_REQUEST);
+    if (e == ERR_BADMSG || (e == ERR_OK && in.len > head_len))
         conn_pause(c->conn);
 }
 

@@ -28,18 +28,20 @@ host_name(struct slice authority)
     return slice_sub(authority, 0, end);
 }
 
-/* One of the configured names, and the one that TLS was asked for. */
+/* One of the configured names (on the mesh listener: the one that the charter gives this
+ * node), and the one that TLS was asked for. */
 static bool
 host_ok(const struct exchange *x, struct slice authority)
 {
-    const struct config *config = x->worker->snapshot->config;
+    const struct snapshot *s = x->worker->snapshot;
+    const struct config *config = s->config;
     struct slice name = host_name(authority);
     const char *sni = x->caller->sni;
 
-    if (x->caller->mesh)
-        return true;
     if (sni != NULL && !slice_eq_nocase(slice_str(sni), name))
         return false;
+    if (x->caller->mesh)
+        return slice_eq_nocase(slice_str(s->charter->nodes[s->own_node].host), name);
     for (size_t i = 0; i < config->name_count; i++)
         if (slice_eq_nocase(slice_str(config->names[i]), name))
             return true;
@@ -275,11 +277,14 @@ journey_begin(struct exchange *x, const struct http_head *head)
     struct text path;
 
     text_init(&path, storage, sizeof(storage));
+    /* Who sends these may see other messages on the connection than we do. */
     if (http_canonical_path(head->path, &path) != ERR_OK || !text_ok(&path)) {
+        x->is_last = true;
         refuse_unknown(x, REFUSAL_BAD_REQUEST, "malformed path");
         return false;
     }
     if (!host_ok(x, head->authority)) {
+        x->is_last = true;
         refuse_unknown(x, REFUSAL_MISDIRECTED, "this host is not served here");
         return false;
     }

@@ -78,6 +78,7 @@ add_fields(const struct txn *t, const struct mesh_target *target, struct http_fi
         http_fields_add(out, SLICE_LIT("Content-Type"), SLICE_LIT("application/json"));
     if (t->api_version.p != NULL)
         http_fields_add(out, SLICE_LIT("Anthropic-Version"), t->api_version);
+    http_fields_add(out, SLICE_LIT("Accept-Encoding"), SLICE_LIT("identity"));
     http_fields_add(out, SLICE_LIT("X-Request-Id"), slice_str(t->id));
     http_fields_add(out, SLICE_LIT("Residency-Attestation"), t->a1);
     if (target->authorization != NULL)
@@ -237,6 +238,20 @@ count_forged(struct txn *t, const struct http_head *head)
             metrics_add(&t->worker->shared->metrics.headers_dropped);
 }
 
+/* Of the backend's fields only the type is told on. So a body must mean the same without the
+ * others, and have one type: readers of two don't agree on which counts. */
+static bool
+is_plain(const struct http_head *head)
+{
+    const struct slice encoding = SLICE_LIT("content-encoding");
+
+    for (size_t i = 0; i < head->field_count; i++)
+        if (slice_eq_nocase(head->fields[i].name, encoding) &&
+            !slice_eq_nocase(head->fields[i].value, SLICE_LIT("identity")))
+            return false;
+    return http_field_count(head, SLICE_LIT("content-type")) <= 1;
+}
+
 /* True: the answer is one to relay. */
 static bool
 judge_head(struct txn *t, const struct http_head *head)
@@ -261,7 +276,7 @@ judge_head(struct txn *t, const struct http_head *head)
         fail_status(t, head->status, after);
         return false;
     }
-    if (head->status < 200 || head->status >= 600 || (head->status >= 300 && head->status < 400)) {
+    if (head->status < 200 || (head->status >= 300 && head->status < 400) || !is_plain(head)) {
         dispatch_failed(t, "malformed", head->status, BREAKER_FAIL, 0);
         return false;
     }
