@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { Held } from './held.mjs';
 import { chat, until, useMesh } from './lib.mjs';
+import { answers, BODY_CHUNK, CHUNKED, framings, head, HEX, sized } from './malformed.mjs';
 import { answersIn, requestOf } from './raw.mjs';
 import { answer, BODY, CLOSE, CUT, GOOD, RESET } from './raw-backend.mjs';
 
@@ -10,16 +11,6 @@ const scene = useMesh({ backends: [
   { name: 'de-1', region: 'eu-central', kind: 'openai', operator: 'DE', slots: 16, raw: true },
   { name: 'ie-us-1', region: 'eu-west', kind: 'openai', operator: 'US', slots: 16 },
 ] });
-
-const OK = 'HTTP/1.1 200 OK';
-const TYPE = 'Content-Type: application/json';
-const CHUNKED = `${OK}\r\n${TYPE}\r\nTransfer-Encoding: chunked\r\n\r\n`;
-const SIZE = BODY.length;
-const HEX = SIZE.toString(16);
-const CHUNK = `${HEX}\r\n${BODY}\r\n`;
-const POISON = answer('{"id":"poison"}');
-const head = (...lines) => `${[OK, TYPE, ...lines].join('\r\n')}\r\n\r\n`;
-const sized = (...lines) => head(`Content-Length: ${SIZE}`, ...lines) + BODY;
 
 // One request of the clinic, for which there is no other backend. `script` is the answer to it,
 // or gives it to the client's connection. Two good answers before it keep what it costs the
@@ -51,54 +42,7 @@ const isGone = (connection) => until('the connection is ended', () => connection
 
 // ---- refused whole --------------------------------------------------------------------
 
-const heads = [
-  ['Content-Length and Transfer-Encoding',
-    `${head(`Content-Length: ${SIZE}`, 'Transfer-Encoding: chunked')}${CHUNK}0\r\n\r\n`],
-  ['two equal Content-Lengths', sized(`Content-Length: ${SIZE}`)],
-  ['two different Content-Lengths', sized('Content-Length: 3')],
-  ['a Content-Length of +5', head('Content-Length: +5') + 'abcde'],
-  ['a Content-Length of 0x5', head('Content-Length: 0x5') + 'abcde'],
-  ['a Content-Length of 5,5', head('Content-Length: 5,5') + 'abcde'],
-  ['an empty Content-Length', head('Content-Length:')],
-  ['a Content-Length of 20 digits', head('Content-Length: 00000000000000000005') + 'abcde'],
-  ['Transfer-Encoding: xchunked', `${head('Transfer-Encoding: xchunked')}${CHUNK}0\r\n\r\n`],
-  ['Transfer-Encoding: chunked, gzip', `${head('Transfer-Encoding: chunked, gzip')}${CHUNK}0\r\n\r\n`],
-  ['Transfer-Encoding: gzip, chunked', `${head('Transfer-Encoding: gzip, chunked')}${CHUNK}0\r\n\r\n`],
-  ['Transfer-Encoding twice',
-    `${head('Transfer-Encoding: chunked', 'Transfer-Encoding: chunked')}${CHUNK}0\r\n\r\n`],
-  ['Transfer-Encoding on HTTP/1.0',
-    `HTTP/1.0 200 OK\r\n${TYPE}\r\nTransfer-Encoding: chunked\r\n\r\n${CHUNK}0\r\n\r\n`],
-  ['bare LFs', sized().replaceAll('\r\n', '\n')],
-  ['one bare LF', sized('X-A: a\nX-B: b')],
-  ['a bare CR', sized('X-A: a\rContent-Length: 3')],
-  ['a NUL', sized('X-A: a\0b')],
-  ['a control byte', sized('X-A: a\x07b')],
-  ['a folded line', sized('X-A: a', ' b')],
-  ['a space before the colon', sized('X-A : a')],
-  ['an empty name', sized(': a')],
-  ['a line without a colon', sized('X-A')],
-  ['a name with _', sized('X_A: a')],
-  ['101 fields', sized(...Array.from({ length: 99 }, (_, i) => `X-${i}: a`))],
-  ['33 KiB of fields', sized(...Array.from({ length: 3 }, (_, i) => `X-${i}: ${'a'.repeat(11_264)}`))],
-  ['a value of 17 KiB', sized(`X-A: ${'a'.repeat(17 * 1024)}`)],
-  ['a status line of 9 KiB', sized().replace('OK', 'a'.repeat(9 * 1024))],
-  ['a status of 2 digits', sized().replace('200', '20')],
-  ['a status of 600', sized().replace('200', '600')],
-  ['HTTP/2.0', sized().replace('HTTP/1.1', 'HTTP/2.0')],
-  ['what is no HTTP', 'nonsense\r\n\r\n'],
-  ['101', `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n${POISON}`],
-  ['304', `HTTP/1.1 304 Not Modified\r\nETag: "a"\r\n\r\n`],
-  ['a redirect', sized('Location: https://evil.example/').replace('200 OK', '307 Elsewhere')],
-  ['204 with a length', sized().replace('200 OK', '204 No Content')],
-  ['204 with chunks', `${CHUNKED.replace('200 OK', '204 No Content')}${CHUNK}0\r\n\r\n`],
-  ['103 with a length', `HTTP/1.1 103 Early Hints\r\nContent-Length: ${POISON.length}\r\n\r\n${POISON}`],
-  ['a nomination of Content-Length', sized('Connection: Content-Length')],
-  ['a nomination of Transfer-Encoding',
-    `${head('Transfer-Encoding: chunked', 'Connection: transfer-encoding')}${CHUNK}0\r\n\r\n`],
-  ['a nomination of Residency-Attestation', sized('Connection: close, residency-attestation')],
-  ['a Connection that is no list of tokens', sized('Connection: "close"')],
-];
-for (const [name, bytes] of heads) {
+for (const [name, bytes] of answers) {
   scene(`${name}: 502, on record as malformed, and the connection is ended`, async (mesh) => {
     const one = await play(mesh, [bytes]);
     assert.deepEqual([one.status, one.code, one.whole], [502, 'upstream_failed', true], one.text);
@@ -108,24 +52,6 @@ for (const [name, bytes] of heads) {
   });
 }
 
-const framings = [
-  ['a chunk size of 0x5', '0x5\r\nabcde\r\n0\r\n\r\n'],
-  ['a chunk size of +5', '+5\r\nabcde\r\n0\r\n\r\n'],
-  ['a chunk size of -5', '-5\r\nabcde\r\n0\r\n\r\n'],
-  ['a chunk size of 17 digits', '00000000000000005\r\nabcde\r\n0\r\n\r\n'],
-  ['an empty chunk size', '\r\nabcde\r\n0\r\n\r\n'],
-  ['a space before the chunk size', ' 5\r\nabcde\r\n0\r\n\r\n'],
-  ['a space behind the chunk size', '5 \r\nabcde\r\n0\r\n\r\n'],
-  ['a bare LF behind the chunk size', '5\nabcde\r\n0\r\n\r\n'],
-  ['a chunk extension of 300 bytes', `5;a=${'a'.repeat(300)}\r\nabcde\r\n0\r\n\r\n`],
-  ['a chunk extension with a bare LF', '5;a\nabcde\r\n0\r\n\r\n'],
-  ['a trailer with _', '0\r\nX_A: a\r\n\r\n'],
-  ['a trailer without a name', '0\r\n: a\r\n\r\n'],
-  ['a folded trailer', '0\r\nX-A: a\r\n b\r\n\r\n'],
-  ['a trailer Content-Length', '0\r\nContent-Length: 5\r\n\r\n'],
-  ['a trailer Transfer-Encoding', '0\r\ntransfer-encoding: chunked\r\n\r\n'],
-  ['33 trailers', `0\r\n${Array.from({ length: 33 }, (_, i) => `X-${i}: a\r\n`).join('')}\r\n`],
-];
 for (const [name, bytes] of framings) {
   scene(`${name}, before anything of the body: 502, malformed`, async (mesh) => {
     const one = await play(mesh, [CHUNKED + bytes]);
@@ -134,7 +60,7 @@ for (const [name, bytes] of framings) {
     await isGone(one.connection);
   });
   scene(`${name}, behind the first chunk: the answer has no end, malformed`, async (mesh) => {
-    const one = await play(mesh, [CHUNKED + CHUNK + bytes]);
+    const one = await play(mesh, [CHUNKED + BODY_CHUNK + bytes]);
     assert.deepEqual([one.status, one.whole, one.body], [200, false, BODY], one.text);
     assert.deepEqual([one.a2.end, ...one.outcomes], ['upstream_error', 'malformed']);
     await isGone(one.connection);
@@ -150,7 +76,7 @@ scene('what stands in place of a chunk\'s CRLF is not skipped', async (mesh) => 
 
 // ---- ends too early -------------------------------------------------------------------
 
-const LENGTH_HEAD = head(`Content-Length: ${SIZE}`);
+const LENGTH_HEAD = head(`Content-Length: ${BODY.length}`);
 const OPEN_HEAD = head('Connection: close');
 const ends = [['an orderly end', CLOSE], ['a bare FIN', CUT], ['a reset', RESET]];
 for (const [name, end] of ends) {
@@ -163,8 +89,8 @@ for (const [name, end] of ends) {
   });
 
   scene(`${name} inside a body: the answer has no end, truncated`, async (mesh) => {
-    const bodies = [LENGTH_HEAD + BODY.slice(0, 5), CHUNKED + CHUNK.slice(0, 8), CHUNKED + CHUNK,
-      `${CHUNKED}${CHUNK}0\r\n`, ...(end === CLOSE ? [] : [OPEN_HEAD + BODY])];
+    const bodies = [LENGTH_HEAD + BODY.slice(0, 5), CHUNKED + BODY_CHUNK.slice(0, 8), CHUNKED + BODY_CHUNK,
+      `${CHUNKED}${BODY_CHUNK}0\r\n`, ...(end === CLOSE ? [] : [OPEN_HEAD + BODY])];
     for (const bytes of bodies) {
       const one = await play(mesh, (client) => [bytes,
         () => until('the client has its head', () => client.text.includes('\r\n\r\n')), end]);
@@ -180,10 +106,10 @@ const inBytes = (text) => [...text];
 const good = [
   ['a length', [GOOD], BODY],
   ['a length of 0', [answer('')], ''],
-  ['chunks', [`${CHUNKED}${CHUNK}0\r\n\r\n`], BODY],
+  ['chunks', [`${CHUNKED}${BODY_CHUNK}0\r\n\r\n`], BODY],
   ['a chunk size of 16 digits', [`${CHUNKED}${HEX.padStart(16, '0')}\r\n${BODY}\r\n0\r\n\r\n`], BODY],
   ['an extension of a chunk', [`${CHUNKED}${HEX};a="b c"\r\n${BODY}\r\n0;z\r\n\r\n`], BODY],
-  ['trailers', [`${CHUNKED}${CHUNK}0\r\nX-Late: yes\r\nSet-Cookie: a=b\r\n\r\n`], BODY],
+  ['trailers', [`${CHUNKED}${BODY_CHUNK}0\r\nX-Late: yes\r\nSet-Cookie: a=b\r\n\r\n`], BODY],
   ['a length, byte by byte', inBytes(GOOD), BODY],
   ['chunks, byte by byte', inBytes(`${CHUNKED}5\r\nabcde\r\n0\r\nX-Late: yes\r\n\r\n`), 'abcde'],
   ['heads of 1xx before it', ['HTTP/1.1 100 Continue\r\n\r\n',
