@@ -14,7 +14,7 @@ export class Held {
   constructor(node, { plain = false, localAddress } = {}) {
     const to = { host: node.host, port: node.port, localAddress };
     this.socket = plain ? net.connect(to)
-      : tls.connect({ ...to, ca: node.ca, servername: node.servername });
+      : tls.connect({ ...to, ca: node.ca, servername: node.servername, ...node.tls });
     this.text = '';
     this.isOpen = false;
     this.isClosed = false;

@@ -3,12 +3,12 @@
 // healthy model server (or, with other probes, for a peer).
 //
 //   backend.play(script, ...)   one script for each inference request that comes, in order;
-//                               without one the answer is GOOD. A script is a list of
+//                               without one `otherwise` is played, GOOD. A script is a list of
 //     text (Latin-1), bytes       written by itself
 //     CLOSE                       an orderly end: close_notify, then FIN
 //     CUT                         FIN without close_notify
 //     RESET                       RST
-//     a function                  called with the connection, and waited for
+//     a function                  called with the connection and the request, and waited for
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import net from 'node:net';
@@ -158,31 +158,36 @@ class Connection {
       }
       return;
     }
-    this.#play(this.backend.scripts.shift() ?? [GOOD]);
+    this.#play(this.backend.scripts.shift() ?? this.backend.otherwise, request);
   }
 
-  async #play(script) {
-    for (const step of [script].flat()) {
-      if (step === CLOSE) {
-        this.socket.end();
-      } else if (step === CUT) {
-        this.raw.end();
-      } else if (step === RESET) {
-        this.raw.resetAndDestroy();
-      } else if (typeof step === 'function') {
-        await step(this);
-      } else {
-        await this.write(step);
-      }
+  async #play(script, request) {
+    for (const step of script) {
+      await (typeof step === 'function' ? step(this, request) : this.do(step));
     }
+  }
+
+  // One step of a script that is no function.
+  do(step) {
+    if (step === CLOSE) {
+      this.socket.end();
+    } else if (step === CUT) {
+      this.raw.end();
+    } else if (step === RESET) {
+      this.raw.resetAndDestroy();
+    } else {
+      return this.write(step);
+    }
+    return undefined;
   }
 }
 
 export class RawBackend {
   // cert, key: files; ca: a file, and then clients must show a certificate.
-  constructor({ name, kind, model, port, cert, key, ca, probes }) {
+  constructor({ name, kind, model, port, cert, key, ca, probes, otherwise = [GOOD] }) {
     const state = { models: [{ name: model }], created: 0, name };
-    Object.assign(this, { name, port, files: { cert, key, ca }, scripts: [], open: new Set() });
+    Object.assign(this, { name, port, files: { cert, key, ca }, otherwise, scripts: [],
+      open: new Set() });
     this.connections = []; // those on which requests came
     this.probes = probes ?? Object.fromEntries(Object.entries(kinds[kind].probes)
       .map(([path, probe]) => [path, () => probe(state)]));
