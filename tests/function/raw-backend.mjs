@@ -223,7 +223,7 @@ export class RawBackend {
 
   // Of what came until now; connections stay.
   forget() {
-    this.scripts = [];
+    this.scripts.length = 0;
     for (const one of this.connections.splice(0)) {
       one.chunks = [];
       one.requests = [];
