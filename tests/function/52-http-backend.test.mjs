@@ -146,11 +146,6 @@ scene('an answer in a coding that nobody asked for is not handed on as if it wer
     assert.ok(one.status === 502 || one.fields.get('content-encoding')?.[0] === 'gzip', one.text);
   });
 
-scene('a type that Connection takes off is not handed on', async (mesh) => {
-  const one = await play(mesh, [sized('Connection: Content-Type')]);
-  assert.ok(one.status === 502 || one.fields.get('content-type')[0] !== 'application/json', one.text);
-});
-
 scene('of a backend\'s fields none but the type is handed on', async (mesh) => {
   const one = await play(mesh, [sized('Set-Cookie: a=b', 'Server: x', 'Date: x', 'Upgrade: h2c',
     'Connection: X-Hop', 'X-Hop: a', 'Keep-Alive: timeout=5', 'Alt-Svc: h2=":443"',

@@ -1,14 +1,37 @@
 // A backend's connection after its answer: kept only where both sides know that nothing is left
 // on it, and never for another customer.
 import assert from 'node:assert/strict';
+import { after } from 'node:test';
 import { until, useMesh } from './lib.mjs';
-import { answersIn, requestOf, Talk } from './raw.mjs';
-import { answer, BODY, CLOSE, CUT, GOOD, RESET } from './raw-backend.mjs';
+import { answersIn, CHAT, requestOf, Talk } from './raw.mjs';
+import { answer, BODY, CLOSE, CUT, GOOD, RawBackend, RESET } from './raw-backend.mjs';
 
-const scene = useMesh({ backends: [
+const PLAIN_PORT = 29; // of two backends behind one address, in the mesh's block
+
+let plain = null; // what stands at that address
+
+const scene = useMesh({ prepare, backends: [
   { name: 'de-1', region: 'eu-central', kind: 'openai', operator: 'DE', slots: 16, raw: true },
   { name: 'ie-us-1', region: 'eu-west', kind: 'openai', operator: 'US', slots: 16 },
 ] });
+
+after(() => plain?.stop());
+
+// Two more backends for the clinic, each with a model of its own, on one plain address.
+async function prepare(mesh) {
+  const port = mesh.ports.base + PLAIN_PORT;
+  plain = new RawBackend({ name: 'plain', kind: 'openai', model: ['one', 'two'], port });
+  await plain.start();
+  await mesh.signCharter(({ backends, models, tenants }) => {
+    for (const name of ['one', 'two']) {
+      const { spki_sha256: pin, ...like } = backends['de-1'];
+      models[`${name}@1`] = {};
+      tenants.clinic.models[name] = [`${name}@1`];
+      backends[`de-${name}`] = { ...like, assurance: 'network', url: `http://127.0.0.1:${port}`,
+        models: { [`${name}@1`]: name } };
+    }
+  });
+}
 
 const POISON = answer('{"id":"poison"}');
 const OTHER = answer('{"id":"other"}');
@@ -116,5 +139,23 @@ scene('two customers never share a connection; two tenants of one customer may',
     JSON.parse(Buffer.from(one.fields.get('residency-attestation')[0].split('.')[1], 'base64url'))
       .tenant.split('/')[0]));
   assert.deepEqual(mesh.de.connections.map((one) => [...tenantsOf(one)]), [['clinic'], ['acme']]);
+  await talk.end();
+});
+
+scene('two backends never share a connection, not even behind one address', async (mesh) => {
+  const { talk } = await begin(mesh);
+  const token = await mesh.token('clinic');
+  const ask = (model) => talk.ask(requestOf(mesh.central, token,
+    { body: CHAT.replace('"small"', `"${model}"`) }));
+  for (const model of ['one', 'two']) {
+    await mesh.central.until(`${model} is served`, async () => (await ask(model)).status === 200);
+  }
+  plain.forget();
+  for (const model of ['one', 'two', 'one', 'one', 'two']) {
+    assert.equal((await ask(model)).status, 200);
+  }
+  assert.deepEqual(plain.connections.map((one) =>
+    one.requests.map((request) => JSON.parse(request.body).model)),
+  [['one', 'one', 'one'], ['two', 'two']]);
   await talk.end();
 });

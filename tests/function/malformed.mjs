@@ -67,7 +67,7 @@ export const requests = [
   // ---- Connection, Expect, Upgrade ----
   ...['Host', 'Content-Length', 'Transfer-Encoding', 'Authorization', 'close, authorization',
     'X-Api-Key', 'Residency-Attestation', 'Residency-Commitment-Key', 'residency-x', 'X-Portolan-Class',
-    'Content-Type', 'Expect'].map((name) => [`a nomination of ${name}`, field(`Connection: ${name}`), 400]),
+    'X-Forwarded-For', 'Forwarded', 'Content-Type', 'Content-Encoding', 'Anthropic-Version', 'Expect'].map((name) => [`a nomination of ${name}`, field(`Connection: ${name}`), 400]),
   ['a nomination that is no token', field('Connection: "close"'), 400],
   ['101 nominations', field(`Connection: ${'a, '.repeat(101)}`), 400],
   ['an unknown expectation', field('Expect: 200-ok'), 417],
@@ -164,7 +164,8 @@ export const answers = [
   ['a nomination of Content-Length', sized('Connection: Content-Length')],
   ['a nomination of Transfer-Encoding',
     `${head('Transfer-Encoding: chunked', 'Connection: transfer-encoding')}${BODY_CHUNK}0\r\n\r\n`],
-  ['a nomination of Residency-Attestation', sized('Connection: close, residency-attestation')],
+  ...['close, residency-attestation', 'Content-Type', 'Content-Encoding', 'Retry-After']
+    .map((names) => [`a nomination of ${names}`, sized(`Connection: ${names}`)]),
   ['a Connection that is no list of tokens', sized('Connection: "close"')],
 ];
 

@@ -120,7 +120,8 @@ class Connection {
     this.chunks = [];
     this.requests = [];
     this.closed = false;
-    this.socket = new tls.TLSSocket(raw, { isServer: true, ...backend.options });
+    this.socket = backend.options === null ? raw
+      : new tls.TLSSocket(raw, { isServer: true, ...backend.options });
     const reader = new Reader((request) => this.#onRequest(request));
     raw.setNoDelay(true);
     raw.on('error', () => {});
@@ -183,9 +184,10 @@ class Connection {
 }
 
 export class RawBackend {
-  // cert, key: files; ca: a file, and then clients must show a certificate.
+  // cert, key: files, or none for plain HTTP; ca: a file, and then clients must show a
+  // certificate.
   constructor({ name, kind, model, port, cert, key, ca, probes, otherwise = [GOOD] }) {
-    const state = { models: [{ name: model }], created: 0, name };
+    const state = { models: [model].flat().map((one) => ({ name: one })), created: 0, name };
     Object.assign(this, { name, port, files: { cert, key, ca }, otherwise, scripts: [],
       open: new Set() });
     this.connections = []; // those on which requests came
@@ -195,7 +197,7 @@ export class RawBackend {
 
   async start() {
     const { cert, key, ca } = this.files;
-    this.options = {
+    this.options = cert === undefined ? null : {
       secureContext: tls.createSecureContext({ cert: readFileSync(cert), key: readFileSync(key),
         ca: ca && readFileSync(ca) }),
       requestCert: ca !== undefined, rejectUnauthorized: ca !== undefined,
