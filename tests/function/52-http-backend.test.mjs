@@ -7,7 +7,9 @@ import { answers, BODY_CHUNK, CHUNKED, framings, head, HEX, sized } from './malf
 import { answersIn, requestOf } from './raw.mjs';
 import { answer, BODY, CLOSE, CUT, GOOD, RESET } from './raw-backend.mjs';
 
-const scene = useMesh({ backends: [
+// Each request finds a connection of its own: what happens on kept ones is in 54-http-kept.
+const prepare = (mesh) => { mesh.de.otherwise = [answer(BODY, ['Connection: close'])]; };
+const scene = useMesh({ prepare, backends: [
   { name: 'de-1', region: 'eu-central', kind: 'openai', operator: 'DE', slots: 16, raw: true },
   { name: 'ie-us-1', region: 'eu-west', kind: 'openai', operator: 'US', slots: 16 },
 ] });
