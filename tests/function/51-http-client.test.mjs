@@ -2,7 +2,7 @@
 // and no backend hears of it. What passes reaches the backend rebuilt.
 import assert from 'node:assert/strict';
 import { until, useMesh } from './lib.mjs';
-import { chunked, field, line, path, requests, without } from './malformed.mjs';
+import { coded, field, line, path, requests, without } from './malformed.mjs';
 import { answersIn, CHAT, requestOf, speak, statusesIn, Talk } from './raw.mjs';
 import { answer } from './raw-backend.mjs';
 
@@ -85,17 +85,19 @@ const LINE = 'POST /v1/chat/completions HTTP/1.1';
 const passing = [
   ['an ordinary request', {}],
   ['chunks with an extension of 256 bytes and a trailer',
-    chunked(`${CHAT.length.toString(16)};${'a'.repeat(255)}\r\n${CHAT}\r\n0\r\nX-Late: a\r\n\r\n`)],
+    coded(`${CHAT.length.toString(16)};${'a'.repeat(255)}\r\n${CHAT}\r\n0\r\nX-Late: a\r\n\r\n`)],
   ['chunks of one byte',
-    chunked(`${[...CHAT].map((one) => `1\r\n${one}\r\n`).join('')}0\r\n\r\n`)],
+    coded(`${[...CHAT].map((one) => `1\r\n${one}\r\n`).join('')}0\r\n\r\n`)],
   ['HTTP/1.0', line('POST /v1/chat/completions HTTP/1.0')],
   ['credentials, cookies and forwarding fields', { fields: ['X-Api-Token: secret', 'Cookie: a=b',
     'Proxy-Authorization: Basic eDp5', 'Forwarded: for=192.0.2.1', 'X-Forwarded-Host: evil.example',
     'X-Forwarded-Proto: http', 'X-Real-IP: 192.0.2.1', 'Via: 1.1 evil', 'X-Original-URL: /admin',
-    'X-HTTP-Method-Override: DELETE', 'Referer: https://a.example/', 'Origin: https://a.example'] }],
+    'X-HTTP-Method-Override: DELETE', 'Referer: https://a.example/', 'Origin: https://a.example',
+  ] }],
   ['Want-*, Residency-* and unknown fields', { fields: ['Want-Residency-Receipt: sse',
-    'Want-Digest: sha-256', 'Residency-Attestation: a', 'Residency-Commitment-Key: a', 'X-Request-Id: theirs',
-    'X-Unknown: a', 'OpenAI-Organization: acme', 'User-Agent: a', 'Accept: */*', 'Accept-Encoding: gzip',
+    'Want-Digest: sha-256', 'Residency-Attestation: a', 'Residency-Commitment-Key: a',
+    'X-Request-Id: theirs', 'X-Unknown: a', 'OpenAI-Organization: acme', 'User-Agent: a',
+    'Accept: */*', 'Accept-Encoding: gzip',
     'Range: bytes=0-1', 'If-None-Match: a', 'Traceparent: 00-0-0-0'] }],
   ['what belongs to one hop', { fields: ['Connection: keep-alive, X-Hop', 'X-Hop: a',
     'Keep-Alive: timeout=5', 'Proxy-Connection: keep-alive', 'TE: trailers', 'Trailer: X-Late'] }],
@@ -107,8 +109,8 @@ const passing = [
   ['a value of 16 KiB', field(`X-A: ${'a'.repeat(16 * 1024)}`)],
   ['an empty line before it', line(`\r\n${LINE}`)],
   ...['/v1/./chat/completions', '/v1/embeddings/../chat/completions', '/../v1/chat/completions',
-    '/v1/%63hat/complet%69ons', '/v1/%2e%2E/v1/chat/completions', '/v1/chat/completions?a=b&c=/../d',
-    '/v1/chat/completions?']
+    '/v1/%63hat/complet%69ons', '/v1/%2e%2E/v1/chat/completions',
+    '/v1/chat/completions?a=b&c=/../d', '/v1/chat/completions?']
     .map((target) => [`the target ${target}`, path(target)]),
 ];
 for (const [name, change] of passing) {

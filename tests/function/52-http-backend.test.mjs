@@ -91,8 +91,9 @@ for (const [name, end] of ends) {
   });
 
   scene(`${name} inside a body: the answer has no end, truncated`, async (mesh) => {
-    const bodies = [LENGTH_HEAD + BODY.slice(0, 5), CHUNKED + BODY_CHUNK.slice(0, 8), CHUNKED + BODY_CHUNK,
-      `${CHUNKED}${BODY_CHUNK}0\r\n`, ...(end === CLOSE ? [] : [OPEN_HEAD + BODY])];
+    const bodies = [LENGTH_HEAD + BODY.slice(0, 5), CHUNKED + BODY_CHUNK.slice(0, 8),
+      CHUNKED + BODY_CHUNK, `${CHUNKED}${BODY_CHUNK}0\r\n`,
+      ...(end === CLOSE ? [] : [OPEN_HEAD + BODY])];
     for (const bytes of bodies) {
       const one = await play(mesh, (client) => [bytes,
         () => until('the client has its head', () => client.text.includes('\r\n\r\n')), end]);
@@ -109,7 +110,8 @@ const good = [
   ['a length', [GOOD], BODY],
   ['a length of 0', [answer('')], ''],
   ['chunks', [`${CHUNKED}${BODY_CHUNK}0\r\n\r\n`], BODY],
-  ['a chunk size of 16 digits', [`${CHUNKED}${HEX.padStart(16, '0')}\r\n${BODY}\r\n0\r\n\r\n`], BODY],
+  ['a chunk size of 16 digits',
+    [`${CHUNKED}${HEX.padStart(16, '0')}\r\n${BODY}\r\n0\r\n\r\n`], BODY],
   ['an extension of a chunk', [`${CHUNKED}${HEX};a="b c"\r\n${BODY}\r\n0;z\r\n\r\n`], BODY],
   ['trailers', [`${CHUNKED}${BODY_CHUNK}0\r\nX-Late: yes\r\nSet-Cookie: a=b\r\n\r\n`], BODY],
   ['a length, byte by byte', inBytes(GOOD), BODY],

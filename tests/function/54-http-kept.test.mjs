@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after } from 'node:test';
 import { until, useMesh } from './lib.mjs';
+import { BODY_CHUNK, CHUNKED, POISON } from './malformed.mjs';
 import { answersIn, CHAT, requestOf, Talk } from './raw.mjs';
 import { answer, BODY, CLOSE, CUT, GOOD, RawBackend, RESET } from './raw-backend.mjs';
 
@@ -33,10 +34,8 @@ async function prepare(mesh) {
   });
 }
 
-const POISON = answer('{"id":"poison"}');
 const OTHER = answer('{"id":"other"}');
-const CHUNKED = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${BODY.length.toString(16)}\r\n${
-  BODY}\r\n0\r\n`;
+const CHUNKS = `${CHUNKED}${BODY_CHUNK}0\r\n`;
 
 // One client's connection: all its requests are one worker's, which has one pool.
 async function begin(mesh) {
@@ -50,8 +49,8 @@ async function begin(mesh) {
 const kept = [
   ['a length', GOOD],
   ['a length of 0', answer('')],
-  ['chunks', `${CHUNKED}\r\n`],
-  ['chunks with trailers', `${CHUNKED}X-Late: a\r\n\r\n`],
+  ['chunks', `${CHUNKS}\r\n`],
+  ['chunks with trailers', `${CHUNKS}X-Late: a\r\n\r\n`],
   ['204', 'HTTP/1.1 204 No Content\r\n\r\n'],
   ['1xx before', `HTTP/1.1 103 Early Hints\r\n\r\n${GOOD}`],
   ['a refusal of the backend\'s own', GOOD.replace('200 OK', '400 Bad Request')],
@@ -86,7 +85,7 @@ const left = [
   ['a byte behind it', () => [`${GOOD}x`]],
   ['an empty line behind it', () => [`${GOOD}\r\n`]],
   ['a second answer behind it', () => [GOOD + POISON]],
-  ['a second answer behind its chunks', () => [`${CHUNKED}\r\n${POISON}`]],
+  ['a second answer behind its chunks', () => [`${CHUNKS}\r\n${POISON}`]],
   ['a body behind 204', () => [`HTTP/1.1 204 No Content\r\n\r\n${POISON}`]],
   ['a second answer while idle', (client) => idle(client, POISON)],
   ['a byte while idle', (client) => idle(client, 'x')],
@@ -115,8 +114,7 @@ for (const [name, script] of left) {
 scene('what came of a connection that was cut is nobody\'s answer', async (mesh) => {
   const { talk } = await begin(mesh);
   const token = await mesh.token('clinic');
-  mesh.de.play([(one) => until('the client left', () => talk.isClosed).then(() => one.write(POISON))],
-    [OTHER]);
+  mesh.de.play([() => until('the client left', () => talk.isClosed), POISON], [OTHER]);
   talk.write(requestOf(mesh.central, token));
   await until('the backend has it', () => mesh.de.requests().length === 1);
   await talk.end();

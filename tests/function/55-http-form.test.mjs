@@ -90,7 +90,8 @@ for (const [name, isAnnounced] of [['with a length', true], ['in chunks', false]
     sent.file = partsOf(LIMIT).file;
     const size = LIMIT + 'small-instruct'.length - 'small'.length;
     assert.deepEqual([seen.whole, seen.size, seen.sha256], [true, size, sha256Of(sent)]);
-    assert.deepEqual(seen.fields.get('content-type'), [`multipart/form-data; boundary="${BOUNDARY}"`]);
+    assert.deepEqual(seen.fields.get('content-type'),
+      [`multipart/form-data; boundary="${BOUNDARY}"`]);
     assert.deepEqual([seen.fields.get('content-length'), seen.fields.get('transfer-encoding')],
       isAnnounced ? [[String(size)], undefined] : [undefined, ['chunked']]);
     const a2 = await recordOf(mesh.central, answer);

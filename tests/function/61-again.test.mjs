@@ -111,7 +111,8 @@ for (const path of ['/v1/audio/speech', '/v1/images/generations']) {
 
 scene('half an answer\'s head is no answer, and no reason to stay', async (mesh) => {
   const [body, type] = json(chatBody());
-  const one = await play(mesh, '/v1/chat/completions', body, type, ['HTTP/1.1 200 OK\r\nX-', RESET]);
+  const one = await play(mesh, '/v1/chat/completions', body, type,
+    ['HTTP/1.1 200 OK\r\nX-', RESET]);
   assert.deepEqual([one.status, ...one.outcomes], [200, 'eof', 'ok'], one.text);
 });
 

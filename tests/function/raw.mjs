@@ -34,7 +34,7 @@ function bodyOf(fields, rest, status) {
     const length = size === null ? 0 : Number.parseInt(size[1], 16);
     const end = size === null ? 0 : size[0].length + length;
     if (size === null || rest.length < end + 2) {
-      return { body: body + (size === null ? '' : rest.slice(size[0].length)), rest: '', whole: false };
+      return { body: body + rest.slice(size?.[0].length ?? rest.length), rest: '', whole: false };
     }
     assert.equal(rest.slice(end, end + 2), '\r\n', 'the end of a chunk');
     body += rest.slice(size[0].length, end);
