@@ -122,6 +122,20 @@ for (const [name, change] of passing) {
   });
 }
 
+scene('a request byte by byte', async (mesh) => {
+  const token = await tokenOf(mesh);
+  mesh.de.forget();
+  const talk = await Talk.open(mesh.central);
+  const bytes = requestOf(mesh.central, token,
+    coded(`${CHAT.length.toString(16)}\r\n${CHAT}\r\n0\r\nX-Late: a\r\n\r\n`));
+  for (const byte of bytes.slice(0, -1)) {
+    talk.write(byte);
+  }
+  assert.equal((await talk.ask(bytes.at(-1))).status, 200);
+  isRebuilt(mesh, mesh.de.requests()[0]);
+  await talk.end();
+});
+
 scene('an absolute form that is the Host passes', async (mesh) => {
   const target = `https://${mesh.central.authority}/v1/chat/completions`;
   isRebuilt(mesh, await passes(mesh, path(target)));

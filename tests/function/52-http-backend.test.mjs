@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { Held } from './held.mjs';
 import { chat, until, useMesh } from './lib.mjs';
-import { answers, BODY_CHUNK, CHUNKED, framings, head, HEX, sized } from './malformed.mjs';
+import { answers, BODY_CHUNK, CHUNKED, framings, head, HEX, line, sized } from './malformed.mjs';
 import { answersIn, requestOf } from './raw.mjs';
 import { answer, BODY, CLOSE, CUT, GOOD, RESET } from './raw-backend.mjs';
 
@@ -17,7 +17,7 @@ const scene = useMesh({ prepare, backends: [
 // One request of the clinic, for which there is no other backend. `script` is the answer to it,
 // or gives it to the client's connection. Two good answers before it keep what it costs the
 // backend from ejecting it.
-async function play(mesh, script) {
+async function exchange(mesh, script, change) {
   const token = await mesh.token('clinic');
   await mesh.central.until('the backend serves', async () => {
     const good = [await chat(mesh.central, { token, from: 'DE' }),
@@ -27,9 +27,13 @@ async function play(mesh, script) {
   mesh.de.forget();
   const client = await Held.open(mesh.central);
   mesh.de.play(typeof script === 'function' ? script(client) : script);
-  client.write(requestOf(mesh.central, token, { fields: ['Connection: close'] }));
-  await until('the node ends the connection', () => client.isClosed);
-  const { text } = client;
+  client.write(requestOf(mesh.central, token, change));
+  await until('the node ends the connection', () => client.isClosed).finally(() => client.end());
+  return client;
+}
+
+async function play(mesh, script) {
+  const { text } = await exchange(mesh, script, { fields: ['Connection: close'] });
   const [one, ...others] = answersIn(text);
   assert.deepEqual(others, [], text);
   assert.ok(!text.includes('poison'), text);
@@ -148,6 +152,20 @@ scene('an answer in a coding that nobody asked for is not handed on as if it wer
   async (mesh) => {
     const one = await play(mesh, [sized('Content-Encoding: gzip')]);
     assert.ok(one.status === 502 || one.fields.get('content-encoding')?.[0] === 'gzip', one.text);
+  });
+
+// Readers that take any end of a connection for that of the answer are many.
+scene('to HTTP/1.0 an answer without a length ends with its connection; a cut one by a reset',
+  async (mesh) => {
+    for (const [script, error] of [[[`${CHUNKED}${BODY_CHUNK}0\r\n\r\n`], null],
+      [[CHUNKED + BODY_CHUNK, CLOSE], 'ECONNRESET']]) {
+      const client = await exchange(mesh, (one) => [script[0],
+        () => until('the client has it', () => one.text.includes(BODY)), ...script.slice(1)],
+      line('POST /v1/chat/completions HTTP/1.0'));
+      const [head10, body] = client.text.split('\r\n\r\n');
+      assert.doesNotMatch(head10, /content-length|transfer-encoding/i);
+      assert.deepEqual([body, client.error], [BODY, error]);
+    }
   });
 
 scene('of a backend\'s fields none but the type is handed on', async (mesh) => {

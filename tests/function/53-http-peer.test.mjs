@@ -65,7 +65,7 @@ async function play(mesh, script) {
     }
   }]);
   client.write(requestOf(mesh.west, token, { fields: ['Connection: close'] }));
-  await until('the node ends the connection', () => client.isClosed);
+  await until('the node ends the connection', () => client.isClosed).finally(() => client.end());
   const { text } = client;
   const [one, ...others] = answersIn(text);
   assert.deepEqual(others, [], text);

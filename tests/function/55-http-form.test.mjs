@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { attestationsOf, BINARY, until, useMesh } from './lib.mjs';
 import { askForm, BOUNDARY, END, partOf } from './form.mjs';
+import { requestOf, Talk } from './raw.mjs';
 
 const scene = useMesh({ backends: [
   { name: 'de-1', region: 'eu-central', kind: 'openai', operator: 'DE', slots: 16, raw: true },
@@ -126,5 +127,34 @@ for (const hops of [1, 2]) {
       assert.deepEqual([a2.end, a2.reason, a2.attempts.map((one) => one.outcome)],
         ['denied', 'request_too_large', ['cut']]);
       assert.ok(a2.request.bytes <= LIMIT);
+    });
+}
+
+// What the backend has by then is all it ever gets: its connection ends without an end of the form.
+for (const [name, bytes] of [['a malformed chunk', '0x5\r\nabcde\r\n'],
+  ['a malformed trailer', '0\r\nX_A: a\r\n\r\n']]) {
+  scene(`${name} behind megabytes that streamed through: 400, the backend's connection is ended`,
+    async (mesh) => {
+      const token = await mesh.token('acme/de');
+      await mesh.serves(mesh.central, 'acme/de', 'DE');
+      mesh.de.forget();
+      const { first } = partsOf(LIMIT);
+      const talk = await Talk.open(mesh.central);
+      talk.write(requestOf(mesh.central, token, { line: 'POST /v1/audio/transcriptions HTTP/1.1',
+        type: `multipart/form-data; boundary=${BOUNDARY}`, framing: 'Transfer-Encoding: chunked',
+        body: '' }));
+      for (const piece of [first, filler, filler, filler, filler]) {
+        talk.write(`${piece.length.toString(16)}\r\n`).write(piece).write('\r\n');
+      }
+      await until('the backend has some', () => mesh.de.requests()[0]?.size > filler.length);
+      const answer = await talk.ask(bytes);
+      assert.deepEqual([answer.status, answer.code, answer.close], [400, 'bad_request', true]);
+      const [connection] = mesh.de.connections;
+      await until('the backend\'s connection is ended', () => connection.closed);
+      assert.deepEqual(connection.requests.map((one) => one.whole), [false]);
+      assert.ok(!connection.text.endsWith('0\r\n\r\n'));
+      const [txn] = answer.fields.get('x-request-id');
+      const a2 = await recordOf(mesh.central, { headers: { 'x-request-id': txn } });
+      assert.deepEqual([a2.end, a2.attempts.map((one) => one.outcome)], ['denied', ['cut']]);
     });
 }

@@ -19,7 +19,8 @@ export class Held {
     this.isOpen = false;
     this.isClosed = false;
     this.socket.on('data', (chunk) => { this.text += chunk.toString('latin1'); });
-    this.socket.on('error', () => {}); // told by closed
+    this.error = null; // the code of the one that ended it
+    this.socket.on('error', ({ code }) => { this.error = code; });
     this.opened = new Promise((resolve) => {
       this.socket.once(plain ? 'connect' : 'secureConnect', () => {
         this.isOpen = true;

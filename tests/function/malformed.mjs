@@ -47,8 +47,8 @@ const framing = [
   ['Transfer-Encoding behind Content-Length', field('Transfer-Encoding: chunked'), 400],
   ['two equal Content-Lengths', field(`Content-Length: ${CHAT.length}`), 400],
   ['two different Content-Lengths', field('Content-Length: 0'), 400],
-  ...[' +5', ' -5', ' 0x5', ' 5,5', ' 5 5', ' 5a', '', ' 00000000000000000005']
-    .map((length) => [`a Content-Length of ${shown(length)}`, sizedAs(length), 400]),
+  ...[' +5', ' -5', ' 0x5', ' 5,5', ' 5 5', ' 5a', '', ' 00000000000000000005'].map((length) =>
+    [`a Content-Length of ${shown(length)}`, sizedAs(length), 400]),
   ['Transfer-Encoding twice', coded(CHUNKS, field('Transfer-Encoding: chunked')), 400],
   ['Transfer-Encoding on HTTP/1.0', coded(CHUNKS, line('POST /v1/chat/completions HTTP/1.0')), 400],
   ...['xchunked', 'chunked, gzip', 'gzip, chunked', 'identity', 'Chunked', 'chunked;a',
@@ -153,8 +153,9 @@ export const answers = [
   ['Transfer-Encoding and Content-Length', inChunks(CODED, SIZE)],
   ['two equal Content-Lengths', sized(SIZE)],
   ['two different Content-Lengths', sized('Content-Length: 3')],
-  ...[' +5', ' -5', ' 0x5', ' 5,5', '', ' 00000000000000000005'].map((length) =>
-    [`a Content-Length of ${shown(length)}`, `${head(`Content-Length:${length}`)}abcde`]),
+  ...[' +5', ' -5', ' 0x5', ' 5,5', '', ' 00000000000000000005', ' 9223372036854775808'].map(
+    (length) =>
+      [`a Content-Length of ${shown(length)}`, `${head(`Content-Length:${length}`)}abcde`]),
   ...['xchunked', 'chunked, gzip', 'gzip, chunked', 'identity', 'Chunked'].map((coding) =>
     [`a Transfer-Encoding of ${shown(coding)}`, inChunks(`Transfer-Encoding: ${coding}`)]),
   ['Transfer-Encoding twice', inChunks(CODED, CODED)],

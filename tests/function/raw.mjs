@@ -8,11 +8,11 @@ export const CHAT = JSON.stringify(chatBody());
 
 // A whole request; `fields` stand behind those that every request of a caller has.
 export const requestOf = (node, token, { line = 'POST /v1/chat/completions HTTP/1.1', fields = [],
-  host = `Host: ${node.authority}`, from = 'DE', body = CHAT,
+  host = `Host: ${node.authority}`, from = 'DE', body = CHAT, type = 'application/json',
   framing = `Content-Length: ${Buffer.byteLength(body)}` } = {}) => [line, host,
   ...(token === null ? [] : [`Authorization: Bearer ${token}`]),
   ...(from === null ? [] : [`X-Forwarded-For: ${FROM[from]}`]),
-  'Content-Type: application/json', framing, ...fields].filter((one) => one !== null)
+  `Content-Type: ${type}`, framing, ...fields].filter((one) => one !== null)
   .join('\r\n') + `\r\n\r\n${body}`;
 
 function bodyOf(fields, rest, status) {
@@ -108,6 +108,6 @@ export class Talk extends Held {
 export async function speak(node, bytes) {
   const held = await Held.open(node);
   held.write(bytes);
-  await until('the node ends the connection', () => held.isClosed);
+  await until('the node ends the connection', () => held.isClosed).finally(() => held.end());
   return held.text;
 }
