@@ -111,6 +111,20 @@ for (const [name, script] of left) {
   });
 }
 
+scene('bytes that answer nothing are counted, an end is not', async (mesh) => {
+  const counted = () => mesh.central.metric('portolan_upstream_desync_total');
+  for (const [name, script] of left) {
+    const before = await counted();
+    const { talk, ask } = await begin(mesh);
+    mesh.de.play(script(talk));
+    await ask();
+    await until('the node ends the backend\'s connection', () => mesh.de.connections[0].closed);
+    const isDesync = /behind|second|byte/.test(name);
+    assert.equal(await counted() - before, isDesync ? 1 : 0, name);
+    await talk.end();
+  }
+});
+
 scene('what came of a connection that was cut is nobody\'s answer', async (mesh) => {
   const { talk } = await begin(mesh);
   const token = await mesh.token('clinic');
