@@ -272,7 +272,7 @@ dispatch_granted(struct txn *t)
             journey_refuse(t, REFUSAL_REQUEST_TIMEOUT, "client_abort", "the client left", NULL);
         else if (t->state != TXN_DONE)
             journey_finish(t, RECORD_CLIENT_ABORT);
-        else
+        else if (!t->unclosed)
             txn_free(t);
         return;
     }
