@@ -537,7 +537,7 @@ relay_finish(struct txn *t, enum record_end end, struct relay_facts *out)
                                 .prompt_tokens = facts->prompt_tokens,
                                 .completion_tokens = facts->completion_tokens};
     /* Nobody will say how many tokens an answer had that ended early. */
-    if (facts->prompt_tokens < 0 && facts->completion_tokens < 0 && end != RECORD_COMPLETE &&
+    if (facts->completion_tokens < 0 && end != RECORD_COMPLETE &&
         answer_body_events(&t->seen) > 0) {
         out->tokens_counted = true;
         out->completion_tokens = (int64_t)answer_body_events(&t->seen);
