@@ -2,8 +2,8 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "crypto/random.h"
 #include "node/attest.h"
+#include "node/dispatch.h"
 #include "node/relay.h"
 
 #define FAILURE_MAX 512
@@ -82,6 +82,8 @@ answer_commit(struct txn *t)
     t->committed = true;
     t->client_status = t->status;
     t->first_byte_ms = clock_wall_ms();
+    if (t->answer_bytes > 0)
+        dispatch_trial_passed(t);
     http_fields_init(&fields, storage, sizeof(storage));
     http_fields_add(&fields, SLICE_LIT("Content-Type"), t->answer_type);
     if (is_stream(t))
@@ -221,10 +223,7 @@ note_stall(struct txn *t)
 {
     t->stall_noted = true;
     metrics_add(&t->worker->shared->metrics.stalled);
-    if (t->slot_held)
-        admission_breaker_note(t->worker->shared->admission, t->slot_id, BREAKER_LOAD,
-                               STALL_LOAD_MS, loop_now(t->worker->loop),
-                               random_stock_u64(&t->worker->random));
+    dispatch_note(t, BREAKER_LOAD, STALL_LOAD_MS);
 }
 
 static void

@@ -325,9 +325,7 @@ finish_ok(struct txn *t)
     }
     attest_outcome(t, "ok", t->status);
     if (t->slot_held) {
-        admission_breaker_note(t->worker->shared->admission, t->slot_id,
-                               t->status < 400 ? BREAKER_OK : BREAKER_CLIENT, 0,
-                               loop_now(t->worker->loop), 0);
+        dispatch_note(t, t->status < 400 ? BREAKER_OK : BREAKER_CLIENT, 0);
         admission_slot_free(t->worker->shared->admission, t->slot_id);
         t->slot_held = false;
     }
@@ -347,9 +345,7 @@ cut_answer(struct txn *t, const char *outcome, enum breaker_outcome health, enum
     struct exchange *x;
 
     attest_outcome(t, outcome, t->status);
-    if (t->slot_held)
-        admission_breaker_note(t->worker->shared->admission, t->slot_id, health, 0,
-                               loop_now(t->worker->loop), random_stock_u64(&t->worker->random));
+    dispatch_note(t, health, 0);
     if (end == RECORD_UPSTREAM_TRUNCATED)
         metrics_add(&t->worker->shared->metrics.truncated);
     answer_tell_failure(t,

@@ -271,6 +271,7 @@ txn_free(struct txn *t)
     ASSERT(t->magic == TXN_MAGIC);
     ASSERT(t->state == TXN_DONE);
     ASSERT(!t->recording && !t->unclosed && !t->slot_held && !t->waiting && t->upstream == NULL);
+    ASSERT(t->trial == 0);
     ASSERT(t->exchange == NULL);
     unlink_open(t);
     if (t->tenant_entered)

@@ -105,6 +105,7 @@ struct txn {
     struct timer *timer; /* queue deadline, total deadline */
     uint32_t slot_id;    /* admission number of the slot held */
     bool slot_held;
+    uint32_t trial; /* of the slot's backend, when this request is its breaker's; else 0 */
     struct upstream *upstream;
 
     /* Evidence. */
