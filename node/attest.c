@@ -275,6 +275,7 @@ on_recorded(struct ledger_entry *entry)
     worker_entry_return(t->worker, entry);
     if (result != ERR_OK) {
         t->a1 = SLICE_NONE;
+        metrics_add(&t->worker->shared->metrics.unrecorded[REFUSAL_LEDGER_UNAVAILABLE]);
         if (t->exchange == NULL) {
             journey_finish(t, RECORD_CLIENT_ABORT);
             return;
@@ -282,7 +283,6 @@ on_recorded(struct ledger_entry *entry)
         t->retry_after_s = 5;
         t->refusal = REFUSAL_LEDGER_UNAVAILABLE;
         t->refusal_words = "the evidence can't be written now";
-        metrics_add(&t->worker->shared->metrics.unrecorded[t->refusal]);
         dispatch_release(t, BREAKER_ABORT, 0);
         if (t->state != TXN_REFUSE)
             txn_move(t, TXN_REFUSE);

@@ -7,6 +7,7 @@
  *   NOSYNC_STATE  folder of the journals, <pid>.journal; without it the shim does nothing
  *   NOSYNC_FAIL   the n-th sync of such a file fails with EIO
  *   NOSYNC_FULL   1: writes that extend such a file fail with ENOSPC
+ *   NOSYNC_BREAK  while this file is there, a sync takes half a second and fails with EIO
  *
  *   cc -shared -fPIC -D_GNU_SOURCE -o nosync.so nosync.c -lpthread
  *
@@ -44,7 +45,8 @@ void nosync_disk_full(bool full);
 static pthread_mutex_t nosync_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct nosync_header *journal;
 static char watched_dir[NOSYNC_PATH_MAX];
-static uint64_t epoch; /* grows when the journal begins anew */
+static const char *break_file; /* or NULL */
+static uint64_t epoch;         /* grows when the journal begins anew */
 
 static void
 die(const char *why)
@@ -66,6 +68,7 @@ nosync_start(void)
     void *map;
 
     journal = NULL;
+    break_file = getenv("NOSYNC_BREAK");
     if (dir == NULL || state == NULL)
         return;
     if (strlen(dir) >= PATH_MAX || realpath(dir, path) == NULL)
@@ -319,6 +322,11 @@ do_sync(int fd, long number)
         }
     }
     (void)pthread_mutex_unlock(&nosync_lock);
+    if (watched && S_ISREG(st.st_mode) && break_file != NULL && access(break_file, F_OK) == 0) {
+        (void)usleep(500000);
+        errno = EIO;
+        return -1;
+    }
     n = syscall(number, fd);
     if (watched && n == 0) {
         (void)pthread_mutex_lock(&nosync_lock);
