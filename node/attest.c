@@ -24,7 +24,7 @@ commit_request(struct txn *t)
 static enum err
 make_subject(struct txn *t)
 {
-    const struct charter_tenant *tenant = &t->pinned->charter->tenants[t->identity.tenant];
+    const struct charter_tenant *tenant = &t->pinned->charter->tenants[t->tenant];
     uint8_t key[SUBJECT_KEY_SIZE];
     uint8_t sub[COMMITMENT_SUB_SIZE];
     char encoded[RECORD_ID_SIZE];
@@ -32,7 +32,7 @@ make_subject(struct txn *t)
     enum err e;
 
     e = subject_key(t->worker->shared->subjects, slice_str(tenant->name),
-                    slice_str(t->identity.subject), t->received_ms, key);
+                    slice_str(t->road->identity.subject), t->received_ms, key);
     if (e != ERR_OK)
         return e;
     commitment_sub(key, sub);
@@ -111,11 +111,11 @@ fill_common(const struct txn *t, const struct snapshot *s, struct record_a1 *a1)
     a1->iat_s = clock_wall_ms() / 1000;
     a1->hop = t->peer_request ? 1 : 0;
     a1->prev = t->peer_request ? t->prev_hash : NULL;
-    a1->tenant = t->pinned->charter->tenants[t->identity.tenant].name;
+    a1->tenant = t->pinned->charter->tenants[t->tenant].name;
     a1->sub = t->sub;
     a1->charter_version = c->version;
     a1->charter_digest = s->charter_cut;
-    a1->policy_digest = t->pinned->policy_cuts[t->identity.tenant];
+    a1->policy_digest = t->pinned->policy_cuts[t->tenant];
     if (t->current != NULL && t->current != t->pinned)
         a1->policy_digest = s->policy_cuts[t->decision.tenant];
     a1->geo_db = s->geo_cut;
@@ -149,7 +149,7 @@ fill_caller(const struct txn *t, const struct snapshot *s, struct record_a1 *a1)
         bool decided = t->decision.origin.quality != NULL;
         const struct decide_origin *o = decided ? &t->decision.origin : &t->origin;
 
-        a1->auth = charter_auth_name(t->identity.auth);
+        a1->auth = charter_auth_name(t->auth);
         a1->role = t->decision.role;
         if (decided && t->decision.class_index != CHARTER_NONE)
             a1->class_name =
@@ -170,7 +170,7 @@ static enum err
 reserve(struct txn *t)
 {
     struct worker *w = t->worker;
-    const char *tenant = t->pinned->charter->tenants[t->identity.tenant].name;
+    const char *tenant = t->pinned->charter->tenants[t->tenant].name;
     enum err e;
 
     if (!t->reserved) {

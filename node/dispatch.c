@@ -20,14 +20,12 @@ decide_under(struct txn *t, struct snapshot *s, uint32_t tenant, struct decision
                                  .alias = t->facts.model,
                                  .remote_host = SLICE_NONE,
                                  .roles = roles,
-                                 .role_count = t->identity.role_count,
+                                 .role_count = txn_roles(t, roles),
                                  .origin = t->origin,
                                  .ingress_region = s->own_region,
                                  .own_region = s->own_region,
                                  .now_ms = clock_wall_ms()};
 
-    for (size_t i = 0; i < t->identity.role_count; i++)
-        roles[i] = slice_str(t->identity.roles[i]);
     if (t->facts.points_outside)
         facts.remote_host = t->facts.remote_host;
     if (t->hop0 != NULL)
@@ -78,8 +76,8 @@ take_current(struct txn *t)
     struct snapshot *now = t->worker->snapshot;
 
     if (before != now) {
-        narrow_backends(before->charter, &t->tried, now->charter, &t->tried);
-        narrow_nodes(before->charter, &t->tried_nodes, now->charter, &t->tried_nodes);
+        narrow_backends(before->charter, &t->road->tried, now->charter, &t->road->tried);
+        narrow_nodes(before->charter, &t->road->tried_nodes, now->charter, &t->road->tried_nodes);
     }
     now = snapshot_ref(now);
     snapshot_unref(&t->current);
@@ -91,7 +89,7 @@ decide_now(struct txn *t)
 {
     const struct charter *then = t->pinned->charter;
     const struct charter *now;
-    uint32_t tenant = t->identity.tenant;
+    uint32_t tenant = t->tenant;
     struct decision pinned;
 
     take_current(t);
@@ -103,18 +101,18 @@ decide_now(struct txn *t)
     tenant = charter_find_tenant(now, slice_str(then->tenants[tenant].name));
     if (tenant == CHARTER_NONE) {
         /* There is no policy of today's that a record could name: it names the earlier one. */
-        narrow_backends(now, &t->tried, then, &t->tried);
-        narrow_nodes(now, &t->tried_nodes, then, &t->tried_nodes);
+        narrow_backends(now, &t->road->tried, then, &t->road->tried);
+        narrow_nodes(now, &t->road->tried_nodes, then, &t->road->tried_nodes);
         snapshot_unref(&t->current);
         t->current = snapshot_ref(t->pinned);
-        decide_under(t, t->pinned, t->identity.tenant, &t->decision);
+        decide_under(t, t->pinned, t->tenant, &t->decision);
         t->decision.reason = DECIDE_NO_LEGAL_PLACE;
         bits_clear(&t->decision.legal);
         return;
     }
     decide_under(t, t->current, tenant, &t->decision);
     judge_references(t, &now->tenants[tenant], &t->decision);
-    decide_under(t, t->pinned, t->identity.tenant, &pinned);
+    decide_under(t, t->pinned, t->tenant, &pinned);
     narrow_decision(now, &t->decision, then, &pinned);
 }
 
@@ -148,7 +146,7 @@ dispatch_is_lawful(struct txn *t)
 {
     struct snapshot *s = t->worker->snapshot;
     const struct charter *then = t->pinned->charter;
-    const char *name = then->tenants[t->identity.tenant].name;
+    const char *name = then->tenants[t->tenant].name;
     uint32_t tenant = charter_find_tenant(s->charter, slice_str(name));
     struct decision decision;
     struct decision pinned;
@@ -156,7 +154,7 @@ dispatch_is_lawful(struct txn *t)
     if (tenant == CHARTER_NONE)
         return false;
     decide_under(t, s, tenant, &decision);
-    decide_under(t, t->pinned, t->identity.tenant, &pinned);
+    decide_under(t, t->pinned, t->tenant, &pinned);
     narrow_decision(s->charter, &decision, then, &pinned);
     return decision.reason == DECIDE_PERMITTED && place_is_legal(t, &decision);
 }
@@ -174,8 +172,8 @@ choose_now(struct txn *t)
                                  .decision = &t->decision,
                                  .view = w->view,
                                  .own = w->own,
-                                 .tried = &t->tried,
-                                 .tried_nodes = &t->tried_nodes,
+                                 .tried = &t->road->tried,
+                                 .tried_nodes = &t->road->tried_nodes,
                                  .own_node = s->own_node,
                                  .own_region = s->own_region,
                                  .kinds = t->endpoint->kinds,
@@ -201,9 +199,10 @@ choose_now(struct txn *t)
 static void
 on_granted(struct admission_waiter *waiter)
 {
-    struct txn *t = (struct txn *)(void *)((char *)waiter - offsetof(struct txn, waiter));
+    struct txn_road *road =
+        (struct txn_road *)(void *)((char *)waiter - offsetof(struct txn_road, waiter));
 
-    worker_grant(t->worker, t);
+    worker_grant(road->txn->worker, road->txn);
 }
 
 static void
@@ -235,10 +234,10 @@ queue_up(struct txn *t)
                        NULL);
         return;
     }
-    t->waiter = (struct admission_waiter){.granted = on_granted};
-    t->waiter.backend_count = t->choice.waiting_count;
+    t->road->waiter = (struct admission_waiter){.granted = on_granted};
+    t->road->waiter.backend_count = t->choice.waiting_count;
     for (uint32_t i = 0; i < t->choice.waiting_count; i++)
-        t->waiter.backend_ids[i] = t->current->backend_ids[t->choice.waiting[i]];
+        t->road->waiter.backend_ids[i] = t->current->backend_ids[t->choice.waiting[i]];
     if (t->slot_held) {
         admission_slot_free(a, t->slot_id);
         t->slot_held = false;
@@ -250,7 +249,7 @@ queue_up(struct txn *t)
     txn_move(t, TXN_QUEUE);
     t->waiting = true;
     timer_set(t->timer, ADMISSION_QUEUE_MS);
-    if (admission_wait(a, &t->waiter) == ADMISSION_OK)
+    if (admission_wait(a, &t->road->waiter) == ADMISSION_OK)
         return;
     t->waiting = false;
     t->retry_after_s = 5;
@@ -260,7 +259,7 @@ queue_up(struct txn *t)
 bool
 dispatch_leave_queue(struct txn *t)
 {
-    if (!t->waiting || !admission_unwait(t->worker->shared->admission, &t->waiter))
+    if (!t->waiting || !admission_unwait(t->worker->shared->admission, &t->road->waiter))
         return !t->waiting;
     t->waiting = false;
     return true;
@@ -270,7 +269,7 @@ void
 dispatch_granted(struct txn *t)
 {
     t->waiting = false;
-    t->slot_id = t->waiter.granted_id;
+    t->slot_id = t->road->waiter.granted_id;
     t->slot_held = true;
     timer_clear(t->timer);
     if (t->state != TXN_QUEUE || t->exchange == NULL) {
@@ -422,7 +421,7 @@ take_target(struct txn *t)
     if (t->choice.is_node) {
         /* The slot that a grant brought is of a backend that this request does not use. */
         dispatch_release(t, BREAKER_ABORT, 0);
-        bits_add(&t->tried_nodes, t->choice.node);
+        bits_add(&t->road->tried_nodes, t->choice.node);
         return true;
     }
     id = t->current->backend_ids[t->choice.backend];
@@ -432,7 +431,7 @@ take_target(struct txn *t)
         t->choice.reason = CHOOSE_SATURATED;
         return false;
     }
-    bits_add(&t->tried, t->choice.backend);
+    bits_add(&t->road->tried, t->choice.backend);
     if (admission_breaker_take(a, id, loop_now(t->worker->loop), &t->trial))
         return true;
     admission_slot_free(a, id);
@@ -481,9 +480,9 @@ void
 dispatch_untry(struct txn *t)
 {
     if (t->choice.is_node)
-        bits_remove(&t->tried_nodes, t->choice.node);
+        bits_remove(&t->road->tried_nodes, t->choice.node);
     else
-        bits_remove(&t->tried, t->choice.backend);
+        bits_remove(&t->road->tried, t->choice.backend);
 }
 
 /* ---- back again -------------------------------------------------------------------- */

@@ -100,9 +100,9 @@ answer_models(struct txn *t)
     if (room < MODELS_BODY_MAX)
         out.size = room;
     if (t->endpoint->kind == ENDPOINT_TAGS)
-        models_write_tags(t->pinned->charter, &t->identity, &out);
+        models_write_tags(t->pinned->charter, &t->road->identity, &out);
     else
-        models_write(t->pinned->charter, &t->identity, &out);
+        models_write(t->pinned->charter, &t->road->identity, &out);
     (void)forget(t);
     if (!text_ok(&out))
         refuse_unknown(x, REFUSAL_OVERLOADED, "the list of models is too long");
@@ -132,10 +132,12 @@ identify_caller(struct txn *t)
         facts.chain_count = cert->chain_count;
     }
     r = identify(t->pinned->charter, t->pinned->identity_keys, t->worker->identities, &facts,
-                 &t->identity);
+                 &t->road->identity);
 
     if (r == IDENTITY_OK) {
         t->identified = true;
+        t->tenant = t->road->identity.tenant;
+        t->auth = t->road->identity.auth;
         return true;
     }
     refusal.words = identity_reason_words(r);
@@ -155,7 +157,7 @@ locate(struct txn *t)
     struct forwarded_facts facts = {.peer = remote,
                                     .trusted = t->pinned->proxies,
                                     .trusted_count = t->pinned->proxy_count,
-                                    .values = t->forwarded,
+                                    .values = t->road->forwarded,
                                     .value_count = t->forwarded_count};
     struct forwarded_client who = {.quality = GEO_MALFORMED};
     struct geo_answer answer = {COUNTRY_NONE, COUNTRY_NONE, GEO_MALFORMED};
@@ -177,7 +179,7 @@ locate(struct txn *t)
 static void
 open_path(struct txn *t)
 {
-    const struct charter_tenant *tenant = &t->pinned->charter->tenants[t->identity.tenant];
+    const struct charter_tenant *tenant = &t->pinned->charter->tenants[t->tenant];
 
     if (t->path.p != NULL && charter_passes(tenant, t->path))
         t->path_name = txn_keep_str(t, t->path);
@@ -410,7 +412,7 @@ admit(struct txn *t)
         return;
     /* The ingress counts a tenant's requests; a forwarded one was counted there. */
     if (!t->peer_request) {
-        t->tenant_id = t->pinned->tenant_ids[t->identity.tenant];
+        t->tenant_id = t->pinned->tenant_ids[t->tenant];
         admitted = admission_tenant_enter(admission, t->tenant_id, loop_now(t->worker->loop));
         if (admitted != ADMISSION_OK) {
             const struct admission_row *row = admission_row(admitted);
@@ -427,7 +429,7 @@ admit(struct txn *t)
 void
 journey_run(struct txn *t)
 {
-    const struct charter_tenant *tenant = &t->pinned->charter->tenants[t->identity.tenant];
+    const struct charter_tenant *tenant = &t->pinned->charter->tenants[t->tenant];
 
     if (upload_streams(t)) {
         upload_end(t);

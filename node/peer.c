@@ -51,9 +51,9 @@ take_caller(struct txn *t, const struct record_a1_view *a1)
     t->identified = true;
     t->class_name = slice_str(a1->class_name);
     if (a1->role[0] != '\0') {
-        (void)slice_copy_str(slice_str(a1->role), t->identity.roles[0],
-                             sizeof(t->identity.roles[0]));
-        t->identity.role_count = 1;
+        (void)slice_copy_str(slice_str(a1->role), t->road->identity.roles[0],
+                             sizeof(t->road->identity.roles[0]));
+        t->road->identity.role_count = 1;
     }
     t->origin = (struct decide_origin){.country = a1->country,
                                        .registered = a1->registered,
@@ -80,8 +80,8 @@ peer_identify(struct txn *t)
     why = a1_fault(t, a1);
     if (why != NULL)
         return refuse(t, REFUSAL_UNAUTHENTICATED, why);
-    t->identity.tenant = charter_find_tenant(s->charter, slice_str(a1->tenant));
-    if (t->identity.tenant == CHARTER_NONE)
+    t->tenant = charter_find_tenant(s->charter, slice_str(a1->tenant));
+    if (t->tenant == CHARTER_NONE)
         return refuse(t, REFUSAL_POLICY_DIVERGENCE, "the tenant is not in this node's charter");
     if (!text_unb64url(t->commitment_key, t->key, &key_len) || key_len != sizeof(t->key))
         return refuse(t, REFUSAL_BAD_REQUEST, "the commitment key is missing or malformed");
@@ -122,7 +122,7 @@ peer_check_body(struct txn *t)
                        "the body is not the one that was attested", NULL);
         return false;
     }
-    if (strcmp(t->pinned->policy_cuts[t->identity.tenant], t->hop0->policy_digest) != 0) {
+    if (strcmp(t->pinned->policy_cuts[t->tenant], t->hop0->policy_digest) != 0) {
         journey_refuse(t, REFUSAL_POLICY_DIVERGENCE, "policy_divergence",
                        "the tenant's policy differs between the nodes", NULL);
         return false;

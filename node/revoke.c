@@ -9,7 +9,7 @@ cuts(const struct txn *t)
 {
     const struct charter *then = t->pinned->charter;
     const struct charter *now = t->worker->snapshot->charter;
-    const struct charter_tenant *tenant = &then->tenants[t->identity.tenant];
+    const struct charter_tenant *tenant = &then->tenants[t->tenant];
     uint32_t found = charter_find_tenant(now, slice_str(tenant->name));
 
     return found == CHARTER_NONE ? tenant->cut_on_revoke : now->tenants[found].cut_on_revoke;

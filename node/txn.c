@@ -8,6 +8,8 @@
 #include <stdlib.h>
 
 #define TXN_MAGIC 0x54584e21u
+_Static_assert(sizeof(struct txn_road) <= TXN_ARENA_BYTES / 3, "the records need the rest");
+
 #define TXN_KEPT_MAX 256 /* idle transactions a worker keeps for reuse */
 
 #define TO(s) (1u << TXN_##s)
@@ -84,7 +86,7 @@ keep_forwarded(struct txn *t, const struct http_head *head)
             t->forwarded_overflow = true;
             return;
         }
-        t->forwarded[t->forwarded_count++] = head->fields[i].value;
+        t->road->forwarded[t->forwarded_count++] = head->fields[i].value;
     }
 }
 
@@ -145,10 +147,18 @@ txn_take(struct worker *w)
     } else {
         t = calloc(1, sizeof(*t));
     }
-    if (t == NULL)
+    if (t == NULL) {
         worker_block_return(w, block);
-    else
-        arena_init(&t->arena, block, TXN_ARENA_BYTES);
+        return NULL;
+    }
+    arena_init(&t->arena, block, TXN_ARENA_BYTES);
+    t->road = arena_alloc(&t->arena, sizeof(*t->road)); /* the first: it fits */
+    ASSERT(t->road != NULL);
+    t->road->txn = t;
+    t->road->identity.role_count = 0;
+    t->road->identity.subject[0] = '\0';
+    bits_clear(&t->road->tried);
+    bits_clear(&t->road->tried_nodes);
     return t;
 }
 
@@ -157,9 +167,13 @@ txn_settle(struct txn *t)
 {
     struct slice model = t->facts.model;
 
-    if (t->hop0 != NULL || t->upload != NULL || t->path.p != NULL || t->arena.base == NULL ||
-        model.len > sizeof(t->kept_model) || t->class_name.len > sizeof(t->kept_class))
+    if (t->hop0 != NULL || t->upload != NULL || t->path.p != NULL || t->road == NULL ||
+        model.len > sizeof(t->kept_model) || t->class_name.len > sizeof(t->kept_class) ||
+        t->road->identity.role_count > TXN_ROLES_KEPT)
         return;
+    t->kept_role_count = t->road->identity.role_count;
+    memcpy(t->kept_roles, t->road->identity.roles, t->kept_role_count * sizeof(t->kept_roles[0]));
+    t->road = NULL;
     if (t->peer_a1.p != NULL) {
         hash_sha256(t->peer_a1, t->peer_hash);
         t->has_peer_hash = true;
@@ -184,6 +198,17 @@ txn_settle(struct txn *t)
     if (t->closing != NULL) /* the log has its room; the entry is borrowed again at the end */
         worker_entry_return(t->worker, t->closing);
     t->closing = NULL;
+}
+
+size_t
+txn_roles(const struct txn *t, struct slice out[IDENTITY_ROLES_MAX])
+{
+    const struct identity *identity = t->road == NULL ? NULL : &t->road->identity;
+    size_t count = identity == NULL ? t->kept_role_count : identity->role_count;
+
+    for (size_t i = 0; i < count; i++)
+        out[i] = slice_str(identity == NULL ? t->kept_roles[i] : identity->roles[i]);
+    return count;
 }
 
 static void

@@ -22,11 +22,12 @@
  * journey.c (who, where, what is lawful, which), attest.c (evidence), relay.c (the
  * answer); this file owns the memory and the state table. */
 
-#define TXN_ARENA_BYTES 14336 /* three A1s, three answers of peers, permits and names */
+#define TXN_ARENA_BYTES 18432 /* the road, three A1s, three answers of peers, permits, names */
 #define TXN_FIELDS_MAX 6144   /* values of our own in an answer: two attestations at most */
 #define TXN_ATTEMPTS_MAX RETRY_ATTEMPTS_MAX
 #define TXN_TYPE_MAX 512     /* of a Content-Type: its boundary has at most 70 */
 #define TXN_FORWARDED_MAX 16 /* X-Forwarded-For fields */
+#define TXN_ROLES_KEPT 4     /* of a stream that is settled; one with more keeps its arena */
 
 enum txn_state {
     TXN_READ_HEAD,
@@ -40,6 +41,16 @@ enum txn_state {
     TXN_REFUSE,
     TXN_DONE,
     TXN_STATE_COUNT
+};
+
+/* What only the way to a place needs. */
+struct txn_road {
+    struct txn *txn;
+    struct identity identity;
+    struct slice forwarded[TXN_FORWARDED_MAX]; /* as txn.authorization */
+    struct bits tried;
+    struct bits tried_nodes;
+    struct admission_waiter waiter;
 };
 
 struct txn {
@@ -66,8 +77,7 @@ struct txn {
     size_t class_count;
     struct slice attestation;    /* from a peer */
     struct slice commitment_key; /* from a peer */
-    struct slice forwarded[TXN_FORWARDED_MAX];
-    size_t forwarded_count;
+    size_t forwarded_count;      /* in the road */
     bool forwarded_overflow;
     struct slice content_type; /* its first TXN_TYPE_MAX bytes */
     struct slice api_version;  /* anthropic-version, where it has its form */
@@ -75,7 +85,9 @@ struct txn {
     /* Who and where. */
     struct snapshot *pinned;  /* in force when the request came */
     struct snapshot *current; /* at the latest dispatch */
-    struct identity identity;
+    struct txn_road *road;    /* in the arena; NULL once settled */
+    uint32_t tenant;          /* index in pinned's charter */
+    enum charter_auth auth;
     bool identified;
     bool tenant_entered; /* counted in admission */
     uint32_t tenant_id;  /* admission number */
@@ -99,9 +111,6 @@ struct txn {
     /* Which. */
     struct decision decision; /* under `current`, cut down to what `pinned` allows too */
     struct choice choice;
-    struct bits tried;
-    struct bits tried_nodes;
-    struct admission_waiter waiter;
     bool waiting;
     const struct config_deadlines *deadlines; /* of its endpoint, under `pinned` */
     struct timer *timer;                      /* queue deadline; kept for the next request */
@@ -165,6 +174,8 @@ struct txn {
     char id[UUID_TEXT_SIZE];
     char kept_model[CHARTER_MODEL_MAX]; /* txn_settle(): what may still be asked of it */
     char kept_class[CHARTER_NAME_MAX + 1];
+    char kept_roles[TXN_ROLES_KEPT][CHARTER_NAME_MAX + 1];
+    size_t kept_role_count;
     bool has_peer_hash; /* of the peer's A1 in the answer */
     uint8_t peer_hash[HASH_SIZE];
 };
@@ -179,6 +190,8 @@ struct exchange *txn_part(struct txn *t);
  * head would need, go back, so that an open stream holds little. Not for forwarded requests,
  * forms and passthroughs, whose facts stand there. */
 void txn_settle(struct txn *t);
+/* The caller's roles, settled or not; how many. */
+size_t txn_roles(const struct txn *t, struct slice out[IDENTITY_ROLES_MAX]);
 /* The head's buffer goes on: nothing may point into it any more. */
 void txn_forget_head(struct txn *t);
 /* The only writer of t->state; asserts that the move is in the table. */
