@@ -205,7 +205,9 @@ record(struct txn *t, struct record_a1 *a1)
     a1->legal_count = bits_count(&t->decision.legal);
     a1->legal_digest = legal_digests_of(t->worker->legal_digests, s->charter, &t->decision.legal);
     text_init(&out, t->entry->bytes, sizeof(t->entry->bytes));
-    e = record_a1_write(s->signer, a1, &out, t->recording_hash);
+    /* Texts of two snapshots have no scope in common. */
+    e = record_a1_write(s->signer, s == t->pinned ? t->worker->beginnings : NULL, s->generation, a1,
+                        &out, t->recording_hash);
     if (e != ERR_OK)
         return e;
     t->a1 = arena_copy(&t->arena, text_slice(&out));

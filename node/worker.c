@@ -330,6 +330,8 @@ make(struct worker *w)
     if (e == ERR_OK)
         e = legal_digests_new(&w->legal_digests);
     if (e == ERR_OK)
+        e = record_beginnings_new(&w->beginnings);
+    if (e == ERR_OK)
         e = upstream_pool_new(w, &w->upstreams);
     if (e == ERR_OK)
         e = timer_new(w->loop, on_trim, w, &w->trim);
@@ -361,6 +363,7 @@ drop(struct worker *w)
     identity_cache_free(&w->identities);
     jscan_keys_free(&w->keys);
     legal_digests_free(&w->legal_digests);
+    record_beginnings_free(&w->beginnings);
     free(w->own);
     w->own = NULL;
     buf_pool_free(&w->pool);

@@ -71,6 +71,7 @@ struct worker {
     struct listener *mesh_listener;
     struct choose_own *own; /* scratch for choose, BITS_COUNT_MAX */
     struct legal_digests *legal_digests;
+    struct record_beginnings *beginnings;
     struct random_stock random;    /* request ids and ties: nothing secret */
     struct client *clients;        /* list of open ones */
     struct txn *txns;              /* list of open ones */

@@ -178,21 +178,32 @@ jws_header(const struct key *key, const char *typ, struct text *out)
 }
 
 enum err
-jws_sign(const struct key *key, struct slice encoded_header, struct slice payload, struct text *out)
+jws_finish(const struct key *key, struct slice input, const struct hash *hashed, struct text *out,
+           uint8_t hash[HASH_SIZE])
 {
-    uint8_t hash[HASH_SIZE];
+    uint8_t signature[KEY_SIGN_SIZE];
+    struct hash whole = *hashed;
+    size_t from = out->used;
+    enum err e = key_sign_hashed(key, input, hashed, signature);
 
-    return jws_sign_hashed(key, encoded_header, payload, out, hash);
+    if (e != ERR_OK)
+        return e;
+    text_add_char(out, '.');
+    text_add_b64url(out, slice_of(signature, sizeof(signature)));
+    if (!text_ok(out))
+        return ERR_TOOBIG;
+    hash_add(&whole, slice_of(out->p + from, out->used - from));
+    hash_final(&whole, hash);
+    return ERR_OK;
 }
 
 enum err
-jws_sign_hashed(const struct key *key, struct slice encoded_header, struct slice payload,
-                struct text *out, uint8_t hash[HASH_SIZE])
+jws_sign(const struct key *key, struct slice encoded_header, struct slice payload, struct text *out)
 {
-    uint8_t signature[KEY_SIGN_SIZE];
+    uint8_t hash[HASH_SIZE];
     size_t from = out->used;
-    struct slice input;
     struct hash hashed;
+    struct slice input;
     enum err e;
 
     text_add(out, encoded_header);
@@ -203,16 +214,8 @@ jws_sign_hashed(const struct key *key, struct slice encoded_header, struct slice
     input = slice_of(out->p + from, out->used - from);
     hash_init(&hashed);
     hash_add(&hashed, input);
-    e = key_sign_hashed(key, input, &hashed, signature);
-    if (e != ERR_OK) {
+    e = jws_finish(key, input, &hashed, out, hash);
+    if (e != ERR_OK)
         out->used = from;
-        return e;
-    }
-    text_add_char(out, '.');
-    text_add_b64url(out, slice_of(signature, sizeof(signature)));
-    if (!text_ok(out))
-        return ERR_TOOBIG;
-    hash_add(&hashed, slice_of(out->p + from + input.len, out->used - from - input.len));
-    hash_final(&hashed, hash);
-    return ERR_OK;
+    return e;
 }

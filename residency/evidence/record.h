@@ -90,9 +90,19 @@ struct record_a1 {
 struct record_signer;
 MUST_USE enum err record_signer_new(const struct key *key, struct record_signer **out);
 void record_signer_free(struct record_signer **s);
-/* Appends the compact JWS; hash is its SHA-256. ERR_TOOBIG past RECORD_A1_MAX. Thread-safe. */
-MUST_USE enum err record_a1_write(const struct record_signer *s, const struct record_a1 *a1,
-                                  struct text *out, uint8_t hash[HASH_SIZE]);
+/* Beginnings of A1s, encoded and hashed: what is the same for many requests. One thread's. */
+struct record_beginnings;
+MUST_USE enum err record_beginnings_new(struct record_beginnings **out);
+void record_beginnings_free(struct record_beginnings **b);
+/* Appends the compact JWS; hash is its SHA-256. ERR_TOOBIG past RECORD_A1_MAX.
+ *
+ * beginnings: NULL, or what this thread has kept; then every text of a1 up to its model, but
+ * for the requested one, lives as long as anything of the same scope does, and no two scopes
+ * that ever are have one number (a snapshot's generation). */
+MUST_USE enum err record_a1_write(const struct record_signer *s,
+                                  struct record_beginnings *beginnings, uint64_t scope,
+                                  const struct record_a1 *a1, struct text *out,
+                                  uint8_t hash[HASH_SIZE]);
 
 struct record_attempt {
     uint64_t index;

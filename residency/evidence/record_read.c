@@ -99,13 +99,27 @@ read_time(struct record_cursor *c, const char *name, int64_t *out)
 }
 
 static void
-read_who(struct record_cursor *c, struct record_a1_view *v, char *jti, size_t jti_size)
+read_who(struct record_cursor *c, struct record_a1_view *v)
 {
-    uint64_t hop = 0;
-
     record_expect(c, "{\"v\":1,\"iss\":", "v or iss is missing");
     record_string(c, v->iss, sizeof(v->iss), "iss is malformed");
     opt_string(c, ",\"aud\":", v->aud, sizeof(v->aud), "aud is malformed");
+    if (record_take(c, ",\"verdict\":\"permit\""))
+        v->permit = true;
+    else
+        record_expect(c, ",\"verdict\":\"deny\"", "verdict is neither permit nor deny");
+    opt_string(c, ",\"reason\":", v->reason, sizeof(v->reason), "reason is malformed");
+    opt_string(c, ",\"tenant\":", v->tenant, sizeof(v->tenant), "tenant is malformed");
+    opt_string(c, ",\"auth\":", v->auth, sizeof(v->auth), "auth is malformed");
+    opt_string(c, ",\"role\":", v->role, sizeof(v->role), "role is malformed");
+    opt_string(c, ",\"class\":", v->class_name, sizeof(v->class_name), "class is malformed");
+}
+
+static void
+read_which(struct record_cursor *c, struct record_a1_view *v, char *jti, size_t jti_size)
+{
+    uint64_t hop = 0;
+
     record_expect(c, ",\"txn\":", "txn is missing");
     record_string(c, v->txn, sizeof(v->txn), "txn is malformed");
     record_expect(c, ",\"jti\":", "jti is missing");
@@ -118,16 +132,7 @@ read_who(struct record_cursor *c, struct record_a1_view *v, char *jti, size_t jt
         record_fail(c, "hop is neither 0 nor 1");
     v->hop = (uint32_t)hop;
     opt_digest(c, ",\"prev\":", v->prev, HASH_LEN, "prev is malformed");
-    if (record_take(c, ",\"verdict\":\"permit\""))
-        v->permit = true;
-    else
-        record_expect(c, ",\"verdict\":\"deny\"", "verdict is neither permit nor deny");
-    opt_string(c, ",\"reason\":", v->reason, sizeof(v->reason), "reason is malformed");
-    opt_string(c, ",\"tenant\":", v->tenant, sizeof(v->tenant), "tenant is malformed");
     opt_digest(c, ",\"sub\":", v->sub, CUT_LEN, "sub is malformed");
-    opt_string(c, ",\"auth\":", v->auth, sizeof(v->auth), "auth is malformed");
-    opt_string(c, ",\"role\":", v->role, sizeof(v->role), "role is malformed");
-    opt_string(c, ",\"class\":", v->class_name, sizeof(v->class_name), "class is malformed");
 }
 
 static void
@@ -298,11 +303,12 @@ parse(const struct compact *parts, struct record_a1_view *v, enum key_alg *alg, 
     c.rest = slice_of(header, header_len);
     read_header(&c, alg, v->kid);
     c.rest = slice_of(payload, payload_len);
-    read_who(&c, v, jti, sizeof(jti));
-    read_origin(&c, v);
+    read_who(&c, v);
     read_policy(&c, v);
     read_target(&c, v);
     read_model(&c, v);
+    read_which(&c, v, jti, sizeof(jti));
+    read_origin(&c, v);
     read_request(&c, v);
     if (c.why == NULL)
         read_jti(&c, v, jti);

@@ -92,7 +92,7 @@ begin(struct process *p)
     random_uuid7(&stock, FIXTURE_NOW_MS, p->txn);
     a1 = fixture_a1(p->txn, p->shard.id);
     text_init(&text, p->entry->bytes, RECORD_A1_MAX);
-    assert_int_equal(record_a1_write(p->f->signer, &a1, &text, hash), ERR_OK);
+    assert_int_equal(record_a1_write(p->f->signer, NULL, 0, &a1, &text, hash), ERR_OK);
     p->entry->type = WAL_A1;
     p->entry->slot = p->shard.slot;
     p->entry->len = text.used;

@@ -178,7 +178,7 @@ flight_a1(const struct env *e, struct ledger *l, struct subject_store *subjects,
     random_uuid7(&stock, FIXTURE_NOW_MS, flight->txn);
     a1 = fixture_a1(flight->txn, shard.id);
     text_init(&text, flight->entry.bytes, RECORD_A1_MAX);
-    must(record_a1_write(e->f->signer, &a1, &text, hash) == ERR_OK);
+    must(record_a1_write(e->f->signer, NULL, 0, &a1, &text, hash) == ERR_OK);
     flight->entry.type = WAL_A1;
     flight->entry.slot = shard.slot;
     flight->entry.len = text.used;

@@ -14,7 +14,7 @@ write_a1(const struct fixture *f, const struct record_a1 *a1, uint8_t storage[RE
     uint8_t hash[HASH_SIZE], again[HASH_SIZE];
 
     text_init(&text, storage, RECORD_A1_MAX);
-    assert_int_equal(record_a1_write(f->signer, a1, &text, hash), ERR_OK);
+    assert_int_equal(record_a1_write(f->signer, NULL, 0, a1, &text, hash), ERR_OK);
     hash_sha256(text_slice(&text), again);
     assert_memory_equal(hash, again, HASH_SIZE);
     return text_slice(&text);
@@ -75,12 +75,9 @@ static void
 a1_golden_payload(void **state)
 {
     static const char expected[] =
-        "{\"v\":1,\"iss\":\"" FIXTURE_ISSUER "\",\"aud\":\"backend:de-1\",\"txn\":\"" TXN
-        "\",\"jti\":\"" TXN ".eu-west-1.0\",\"iat\":1795464000,\"exp\":1795464120,\"hop\":0,"
+        "{\"v\":1,\"iss\":\"" FIXTURE_ISSUER "\",\"aud\":\"backend:de-1\","
         "\"verdict\":\"permit\",\"reason\":\"permitted\",\"tenant\":\"acme/de\","
-        "\"sub\":\"AAAAAAAAAAAAAAAAAAAAAA\",\"auth\":\"jwt\",\"role\":\"analyst\","
-        "\"origin\":{\"country\":\"DE\",\"source\":\"socket\",\"quality\":\"found\","
-        "\"db\":\"BBBBBBBBBBBBBBBBBBBBBA\"},"
+        "\"auth\":\"jwt\",\"role\":\"analyst\","
         "\"ingress\":{\"region\":\"eu-west\",\"node\":\"eu-west-1\"},"
         "\"charter\":{\"version\":7,\"digest\":\"CCCCCCCCCCCCCCCCCCCCCA\"},"
         "\"policy\":\"DDDDDDDDDDDDDDDDDDDDDA\","
@@ -90,6 +87,10 @@ a1_golden_payload(void **state)
         "\"key\":\"AQIDAAAAAAAAAAAAAAAAAA\"},"
         "\"model\":{\"requested\":\"mistral\",\"served\":\"mistral-7b-instruct\","
         "\"version\":\"mistral-7b@0.3\",\"evidence\":\"name\"},"
+        "\"txn\":\"" TXN "\",\"jti\":\"" TXN ".eu-west-1.0\",\"iat\":1795464000,"
+        "\"exp\":1795464120,\"hop\":0,\"sub\":\"AAAAAAAAAAAAAAAAAAAAAA\","
+        "\"origin\":{\"country\":\"DE\",\"source\":\"socket\",\"quality\":\"found\","
+        "\"db\":\"BBBBBBBBBBBBBBBBBBBBBA\"},"
         "\"request\":{\"endpoint\":\"chat.completions\",\"bytes\":1234,"
         "\"commitment\":\"AQIDAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"},"
         "\"shard\":\"" SHARD "\"}";
@@ -104,6 +105,101 @@ a1_golden_payload(void **state)
     assert_true(text_unb64url(slice_cut(&rest, '.'), payload, &len));
     assert_int_equal(len, sizeof(expected) - 1);
     assert_memory_equal(payload, expected, len);
+    fixture_free(f);
+}
+
+/* Header and payload; signatures of ES256 differ each time. */
+static struct slice
+signed_part(struct slice jws)
+{
+    size_t end = jws.len;
+
+    while (end > 0 && jws.p[end - 1] != '.')
+        end--;
+    return slice_sub(jws, 0, end);
+}
+
+static void
+same_with_kept(const struct fixture *f, struct record_beginnings *kept, uint64_t scope,
+               const struct record_a1 *a1)
+{
+    uint8_t storage[RECORD_A1_MAX], plain[RECORD_A1_MAX], hash[HASH_SIZE], again[HASH_SIZE];
+    struct record_a1_view view;
+    const char *why = NULL;
+    struct text text;
+
+    text_init(&text, storage, sizeof(storage));
+    assert_int_equal(record_a1_write(f->signer, kept, scope, a1, &text, hash), ERR_OK);
+    hash_sha256(text_slice(&text), again);
+    assert_memory_equal(hash, again, HASH_SIZE);
+    assert_true(slice_eq(signed_part(text_slice(&text)), signed_part(write_a1(f, a1, plain))));
+    assert_int_equal(record_a1_verify(text_slice(&text), &f->charter, &view, &why), ERR_OK);
+}
+
+/* Whatever differs between two requests, the second one's A1 says its own. */
+static void
+a1_kept_beginnings_are_never_anothers(void **state)
+{
+    struct fixture *f = fixture_new();
+    struct record_beginnings *kept = NULL;
+    struct record_a1 base = fixture_a1(TXN, SHARD), a1;
+    static const uint8_t digest[HASH_SIZE] = {9, 9};
+    char names[] = "x1\0x2\0x3";
+    uint64_t scope = 1;
+
+    (void)state;
+    assert_int_equal(record_beginnings_new(&kept), ERR_OK);
+#define DIFFERS(member, value)             \
+    same_with_kept(f, kept, scope, &base); \
+    a1 = base;                             \
+    a1.member = (value);                   \
+    same_with_kept(f, kept, scope, &a1);   \
+    same_with_kept(f, kept, scope, &base)
+    DIFFERS(txn, "01931b2e-7a3c-7def-8a12-0123456789ff");
+    DIFFERS(attempt, 2);
+    DIFFERS(iat_s, base.iat_s + 5);
+    DIFFERS(reason, names);
+    DIFFERS(tenant, names);
+    DIFFERS(sub, NULL);
+    DIFFERS(auth, "mtls");
+    DIFFERS(role, NULL);
+    DIFFERS(class_name, names);
+    DIFFERS(country, COUNTRY_NONE);
+    DIFFERS(origin_source, "forwarded");
+    DIFFERS(ingress_region, names);
+    DIFFERS(ingress_node, names);
+    DIFFERS(charter_version, 8);
+    DIFFERS(legal_count, 2);
+    DIFFERS(legal_digest, digest);
+    DIFFERS(target_region, names);
+    DIFFERS(target_country, COUNTRY_NONE);
+    DIFFERS(target_operator, COUNTRY_NONE);
+    DIFFERS(target_owner, COUNTRY_NONE);
+    DIFFERS(target_assurance, "network");
+    DIFFERS(target_key, NULL);
+    DIFFERS(model_requested, SLICE_LIT("mistra"));
+    DIFFERS(model_requested, SLICE_LIT("mistraL"));
+    DIFFERS(model_requested, SLICE_LIT("mistrall"));
+    DIFFERS(model_served, names);
+    DIFFERS(model_version, names);
+    DIFFERS(model_evidence, "digest");
+    DIFFERS(request_bytes, 7);
+    DIFFERS(request_streamed, true);
+    DIFFERS(shard, "FEEEEEEEEEEEEEEEEEEEEA");
+#undef DIFFERS
+    /* A denial has neither audience nor target. */
+    a1 = base;
+    a1.permit = false;
+    a1.audience = a1.target_backend = NULL;
+    same_with_kept(f, kept, scope, &a1);
+    same_with_kept(f, kept, scope, &base);
+    /* In another scope the same place may hold another text. */
+    a1 = base;
+    a1.tenant = names;
+    same_with_kept(f, kept, scope, &a1);
+    names[0] = 'y';
+    same_with_kept(f, kept, ++scope, &a1);
+    record_beginnings_free(&kept);
     fixture_free(f);
 }
 
@@ -129,14 +225,14 @@ a1_longest_names(void **state)
     a1.tenant = tenant;
     a1.registered = a1.country;
     text_init(&text, storage, sizeof(storage));
-    assert_int_equal(record_a1_write(f->signer, &a1, &text, hash), ERR_OK);
+    assert_int_equal(record_a1_write(f->signer, NULL, 0, &a1, &text, hash), ERR_OK);
     assert_true(text.used <= RECORD_A1_MAX);
     /* With every text at its maximum it is refused, and nothing is left behind. */
     a1.model_served = a1.model_version = model;
     a1.issuer = iss;
     a1.model_requested = slice_of(quotes, sizeof(quotes));
     text.used = 0;
-    assert_int_equal(record_a1_write(f->signer, &a1, &text, hash), ERR_TOOBIG);
+    assert_int_equal(record_a1_write(f->signer, NULL, 0, &a1, &text, hash), ERR_TOOBIG);
     assert_int_equal(text.used, 0);
     fixture_free(f);
 }
@@ -426,6 +522,7 @@ main(void)
         cmocka_unit_test(a1_round_trip),
         cmocka_unit_test(a1_of_a_streamed_body),
         cmocka_unit_test(a1_golden_payload),
+        cmocka_unit_test(a1_kept_beginnings_are_never_anothers),
         cmocka_unit_test(a1_longest_names),
         cmocka_unit_test(a1_denial_has_no_target),
         cmocka_unit_test(a1_foreign_text_is_cut_at_a_character),

@@ -119,7 +119,7 @@ make_hop(const struct scene *s, const char *node, uint32_t hop, const uint8_t *p
     assert_non_null(key);
     assert_int_equal(record_signer_new(key, &signer), ERR_OK);
     text_init(&t, out->jws, sizeof(out->jws) - 1);
-    assert_int_equal(record_a1_write(signer, &a1, &t, hash), ERR_OK);
+    assert_int_equal(record_a1_write(signer, NULL, 0, &a1, &t, hash), ERR_OK);
     out->jws[t.used] = '\0';
     record_signer_free(&signer);
     key_free(&key);
