@@ -15,7 +15,7 @@
 #define MESH_TARGET_MAGIC 0x4d544754u
 #define MESH_PUBLISH_MS 1000
 #define MESH_PUBLISH_SOON_MS 20 /* one snapshot for what happens together */
-#define MESH_ALIVE_INTERVALS 3
+#define MESH_ALIVE_ROUNDS 3
 
 struct mesh_probed { /* one backend of the own region, or one peer */
     uint32_t magic;

@@ -28,8 +28,11 @@ larger(uint32_t a, uint32_t b)
 bool
 mesh_node_alive(const struct mesh *m, const struct mesh_probed *t, struct mono now)
 {
-    return t->ever_answered && mono_ms_since(now, t->answered) <=
-                                   (uint64_t)MESH_ALIVE_INTERVALS * m->opts.probe_interval_ms;
+    /* A round that was late takes its deadline and an interval: so many may be lost in a row,
+     * whatever the two are. */
+    return t->ever_answered &&
+           mono_ms_since(now, t->answered) <=
+               MESH_ALIVE_ROUNDS * (m->opts.probe_interval_ms + m->opts.probe_deadline_ms);
 }
 
 static bool

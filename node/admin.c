@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "net/conn.h"
 #include "net/h1.h"
+#include "node/machine.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -11,7 +12,9 @@
 #define ADMIN_MAGIC 0x41444d4eu
 #define ADMIN_SESSION_MAGIC 0x41445353u
 #define ADMIN_SESSIONS_MAX 64
-#define ADMIN_BODY_MAX 65536
+#define ADMIN_BODY_MAX 1048576
+_Static_assert(ADMIN_BODY_MAX >= 65536 + CHARTER_BACKENDS_MAX * (CHARTER_NAME_MAX + 64),
+               "every answer holds a line for each backend");
 #define ADMIN_DEADLINE_MS 10000
 
 struct admin {
@@ -135,6 +138,24 @@ answer_ready(struct admin *a, struct text *body, int *status)
     health_view_unref(&view);
 }
 
+/* What the node itself has under way on each backend, of how many at most. */
+static void
+write_slots(struct shared *s, struct text *body)
+{
+    struct snapshot *now;
+
+    (void)pthread_mutex_lock(&s->lock);
+    now = snapshot_ref(s->current);
+    (void)pthread_mutex_unlock(&s->lock);
+    text_add_str(body, "# HELP portolan_backend_in_flight Requests of this node on a backend.\n"
+                       "# TYPE portolan_backend_in_flight gauge\n");
+    for (size_t i = 0; i < now->charter->backend_count; i++)
+        text_addf(body, "portolan_backend_in_flight{backend=\"%s\"} %u\n",
+                  now->charter->backends[i].name,
+                  admission_in_flight(s->admission, now->backend_ids[i]));
+    snapshot_unref(&now);
+}
+
 static void
 answer_metrics(struct admin *a, struct text *body, int *status)
 {
@@ -144,6 +165,7 @@ answer_metrics(struct admin *a, struct text *body, int *status)
     *status = 200;
     metrics_write(&s->metrics, body);
     overload_metrics(s->overload, body);
+    machine_metrics(body);
     ledger_stats(s->ledger, &ledger);
     text_addf(body,
               "# HELP portolan_ledger_frames_total Frames written to the log.\n"
@@ -158,6 +180,7 @@ answer_metrics(struct admin *a, struct text *body, int *status)
               "# HELP portolan_queued Requests that wait for a slot.\n"
               "# TYPE portolan_queued gauge\nportolan_queued %u\n",
               admission_queued(s->admission));
+    write_slots(s, body);
     if (a->opts.more_metrics != NULL)
         a->opts.more_metrics(a->opts.context, body);
 }

@@ -1,9 +1,9 @@
 #include "node/machine.h"
 
-#include "base/text.h"
-
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -104,4 +104,52 @@ machine_descriptors_max(void)
     if (getrlimit(RLIMIT_NOFILE, &files) != 0)
         return 0;
     return files.rlim_cur == RLIM_INFINITY ? UINT64_MAX : files.rlim_cur;
+}
+
+/* The second number of statm: pages in memory (proc(5)). */
+static bool
+resident_bytes(uint64_t *out)
+{
+    char line[128];
+    struct slice rest = read_some("/proc/self/statm", line, sizeof(line));
+    long page = sysconf(_SC_PAGESIZE);
+    uint64_t pages = 0;
+
+    (void)slice_cut(&rest, ' ');
+    if (page <= 0 || !slice_u64(slice_cut(&rest, ' '), &pages))
+        return false;
+    *out = pages * (uint64_t)page;
+    return true;
+}
+
+static void
+write_gauge(struct text *out, const char *name, const char *help, uint64_t value)
+{
+    text_addf(out, "# HELP %s %s\n# TYPE %s gauge\n%s %" PRIu64 "\n", name, help, name, name, value);
+}
+
+void
+machine_metrics(struct text *out)
+{
+    struct mallinfo2 heap = mallinfo2();
+    uint64_t descriptors = machine_descriptors_open();
+    uint64_t resident = 0;
+    struct rusage used;
+
+    if (getrusage(RUSAGE_SELF, &used) == 0)
+        text_addf(out,
+                  "# HELP process_cpu_seconds_total User and system CPU time of all threads.\n"
+                  "# TYPE process_cpu_seconds_total counter\n"
+                  "process_cpu_seconds_total %lld.%06ld\n",
+                  (long long)(used.ru_utime.tv_sec + used.ru_stime.tv_sec +
+                              (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000000),
+                  (used.ru_utime.tv_usec + used.ru_stime.tv_usec) % 1000000);
+    if (resident_bytes(&resident))
+        write_gauge(out, "process_resident_memory_bytes", "Memory that is resident.", resident);
+    if (descriptors > 0)
+        write_gauge(out, "process_open_fds", "Open descriptors.", descriptors);
+    write_gauge(out, "process_max_fds", "The soft limit of descriptors.",
+                machine_descriptors_max());
+    write_gauge(out, "portolan_heap_bytes", "Allocated and not freed, of the process's heap.",
+                heap.uordblks + heap.hblkhd);
 }

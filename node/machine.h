@@ -2,12 +2,13 @@
 #define NODE_MACHINE_H
 
 #include "base/slice.h"
+#include "base/text.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* What the machine, or the control group around this process, allows. Read once at the
- * start; nothing here is asked on the path of a request. */
+/* What the machine, or the control group around this process, allows, and what this process
+ * uses of it. Nothing here is asked on the path of a request. */
 
 /* Bytes of memory: the machine's, or the least of the limits of the control groups (v2)
  * that this process is in. 0 when neither could be learnt. */
@@ -16,6 +17,11 @@ uint64_t machine_memory_bytes(void);
 uint64_t machine_descriptors_open(void);
 /* The soft limit of descriptors. */
 uint64_t machine_descriptors_max(void);
+
+/* What this process uses, as Prometheus text: the process_* metrics that its client libraries
+ * give (https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics), and the
+ * bytes in use of the allocator's heap. What can't be learnt is left out. */
+void machine_metrics(struct text *out);
 
 /* The text of a memory.max: a number, or UINT64_MAX for "max" and for anything else. */
 uint64_t machine_memory_max(struct slice text);

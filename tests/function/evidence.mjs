@@ -97,42 +97,52 @@ function frameAt(bytes, at, salt, seq) {
   };
 }
 
-function readRun(folder) {
-  const frames = [];
+// The frames of a run, up to the first thing that is none.
+function* framesOfRun(folder) {
+  let seq = 0;
   for (const name of readdirSync(folder).filter((one) => one.endsWith('.wal')).sort()) {
     const bytes = readFileSync(path.join(folder, name));
     // A segment that was prepared but never used has no header yet.
     if (bytes.length < HEADER || bytes.toString('latin1', 0, 8) !== 'PTLNWAL1') {
-      break;
+      return;
     }
     assert.equal(bytes.readUInt32LE(60), crc32c(bytes.subarray(0, 60)), `header of ${name}`);
-    if (Number(bytes.readBigUInt64LE(32)) !== frames.length) {
-      break;
+    if (Number(bytes.readBigUInt64LE(32)) !== seq) {
+      return;
     }
     const salt = bytes.subarray(40, 44);
     let at = HEADER;
     let ended = false;
     while (!ended) {
-      const frame = frameAt(bytes, at, salt, frames.length);
+      const frame = frameAt(bytes, at, salt, seq);
       if (frame === null) {
-        return frames;
+        return;
       }
-      frames.push(frame);
+      yield frame;
+      seq += 1;
       at += frame.size;
       ended = frame.type === 'end';
     }
   }
-  return frames;
+}
+
+const runsOf = (folder) => readdirSync(path.join(folder, 'runs')).sort()
+  .map((name) => ({ name, folder: path.join(folder, 'runs', name) }));
+
+// Every frame of every run of a node's ledger, one after the other: a ledger may be large.
+export function* framesOf(folder) {
+  for (const run of runsOf(folder)) {
+    yield* framesOfRun(run.folder);
+  }
 }
 
 // Every run of a node's ledger, oldest first: {name, frames, a1, a2, control}.
 export function readLedger(folder) {
-  const runs = path.join(folder, 'runs');
-  return readdirSync(runs).sort().map((name) => {
-    const frames = readRun(path.join(runs, name));
+  return runsOf(folder).map((run) => {
+    const frames = [...framesOfRun(run.folder)];
     const of = (type) => frames.filter((frame) => frame.type === type);
     return {
-      name,
+      name: run.name,
       frames,
       a1: of('a1').map((frame) => ({ ...readA1(frame.text), index: frame.index, seq: frame.seq })),
       a2: of('a2').map((frame) => JSON.parse(frame.text)),

@@ -312,6 +312,14 @@ export class Mesh {
     }
   }
 
+  // Until a node counts every other one as alive: only then does it forward.
+  meets(node) {
+    return node.until('meets its peers', async () => {
+      const { nodes } = JSON.parse((await node.admin('/ready')).text);
+      return Object.entries(nodes).every(([name, alive]) => alive || name === node.name);
+    });
+  }
+
   // Does something while nodes are stopped; they are back afterwards.
   async whileStopped(nodes, action) {
     await Promise.all(nodes.map((node) => node.stop()));
@@ -320,6 +328,7 @@ export class Mesh {
     } finally {
       await Promise.all(nodes.map((node) => node.start()));
       await this.serves(this.central, 'acme/de', 'DE');
+      await Promise.all([...this.nodes.values()].map((node) => this.meets(node)));
     }
   }
 
