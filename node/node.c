@@ -55,6 +55,21 @@ on_wake(void *context)
     node_give_look(n);
 }
 
+/* Once for each change: whoever is refused meanwhile is counted. */
+static void
+tell_ledger(struct node *n)
+{
+    bool down = !ledger_healthy(n->shared.ledger);
+
+    if (down == n->ledger_down)
+        return;
+    n->ledger_down = down;
+    if (down)
+        log_event(LOG_ERROR, "ledger.unavailable", "effect=\"new requests are refused\"");
+    else
+        log_event(LOG_INFO, "ledger.available", "effect=\"requests are taken again\"");
+}
+
 static void
 on_tick(void *context)
 {
@@ -62,6 +77,7 @@ on_tick(void *context)
     struct shared *s = &n->shared;
     int64_t now = clock_wall_ms();
 
+    tell_ledger(n);
     control_refusals(n->shared.ledger, &n->shared.metrics, n->counted_ms, now);
     n->counted_ms = now;
     /* A worker where nothing happens may hold what has to go. */

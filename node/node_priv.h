@@ -28,11 +28,12 @@ struct node {
     struct overload_share load; /* what the main thread last told overload */
     int admin_fd;
     int64_t counted_ms;
-    enum err result; /* why the loop ended, where it wasn't asked to */
+    bool ledger_down; /* as the log was told */
+    enum err result;  /* why the loop ended, where it wasn't asked to */
     enum stop_state stop;
     bool term_seen; /* SIGTERM came */
     struct mono stop_since;
-    uint64_t stop_within_ms;
+    uint64_t stop_within_ms; /* after stop_since; of CUTTING its end */
     struct reload reload;
     bool reload_waits;  /* SIGHUP came during a takeover */
     _Atomic int busy;   /* enum node_busy */

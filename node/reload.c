@@ -88,8 +88,10 @@ static enum err
 prepare(struct reload *r, struct snapshot *s, struct health_view **view, struct weather **weather)
 {
     struct shared *shared = r->shared;
-    enum err e = snapshot_tenants_ensure(s, shared->subjects);
+    enum err e = ledger_stalled(shared->ledger) ? ERR_TIMEOUT : ERR_OK;
 
+    if (e == ERR_OK)
+        e = snapshot_tenants_ensure(s, shared->subjects);
     if (e == ERR_OK)
         e = weather_first_view(s->charter, shared->view, view);
     if (e == ERR_OK)

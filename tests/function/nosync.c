@@ -7,6 +7,7 @@
  *   NOSYNC_STATE  folder of the journals, <pid>.journal; without it the shim does nothing
  *   NOSYNC_FAIL   the n-th sync of such a file fails with EIO
  *   NOSYNC_FULL   1: writes that extend such a file fail with ENOSPC
+ *   NOSYNC_HOLD   as long as there is a file of this name, syncs of such a file hang
  *
  *   cc -shared -fPIC -D_GNU_SOURCE -o nosync.so nosync.c -lpthread
  *
@@ -32,6 +33,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define JOURNAL_SIZE ((uint64_t)256 << 20) /* sparse */
@@ -45,6 +47,7 @@ static pthread_mutex_t nosync_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct nosync_header *journal;
 static char watched_dir[NOSYNC_PATH_MAX];
 static uint64_t epoch; /* grows when the journal begins anew */
+static char hold_path[NOSYNC_PATH_MAX];
 
 static void
 die(const char *why)
@@ -61,6 +64,7 @@ nosync_start(void)
     const char *state = getenv("NOSYNC_STATE");
     const char *fail = getenv("NOSYNC_FAIL");
     const char *full = getenv("NOSYNC_FULL");
+    const char *hold = getenv("NOSYNC_HOLD");
     char path[NOSYNC_PATH_MAX];
     long fd;
     void *map;
@@ -83,6 +87,7 @@ nosync_start(void)
     journal->size = JOURNAL_SIZE;
     journal->used = sizeof(*journal);
     journal->fail_sync = fail == NULL ? 0 : strtoll(fail, NULL, 10);
+    (void)snprintf(hold_path, sizeof(hold_path), "%s", hold == NULL ? "" : hold);
     journal->disk_full = full == NULL ? 0 : strtoll(full, NULL, 10);
     __atomic_store_n(&journal->magic, NOSYNC_MAGIC, __ATOMIC_RELEASE);
 }
@@ -299,6 +304,19 @@ pwritev(int fd, const struct iovec *parts, int count, off_t offset)
     return do_write(fd, parts, count, offset < 0 ? 0 : offset);
 }
 
+/* A disk that does not answer for a while. */
+static void
+wait_while_held(int fd)
+{
+    struct timespec moment = {.tv_nsec = 1000000};
+    struct stat st;
+
+    if (hold_path[0] == '\0' || !is_watched(fd, &st) || !S_ISREG(st.st_mode))
+        return;
+    while (syscall(SYS_faccessat, AT_FDCWD, hold_path, F_OK) == 0)
+        (void)nanosleep(&moment, NULL);
+}
+
 static int
 do_sync(int fd, long number)
 {
@@ -307,6 +325,7 @@ do_sync(int fd, long number)
     bool watched;
     long n;
 
+    wait_while_held(fd);
     (void)pthread_mutex_lock(&nosync_lock);
     watched = is_watched(fd, &st);
     if (watched) {
