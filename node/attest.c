@@ -305,7 +305,7 @@ on_recorded(struct ledger_entry *entry)
     if (t->choice.is_node)
         metrics_add(&t->worker->shared->metrics.forwarded);
     if (t->client == NULL) {
-        attest_outcome(t, "client_abort", 0);
+        attest_outcome(t, t->drained ? "not_sent" : "client_abort", 0);
         journey_finish(t, RECORD_CLIENT_ABORT);
     } else if (t->revoked) {
         relay_revoke(t);
@@ -370,9 +370,10 @@ attest_refused(struct txn *t)
         enum refusal refusal = t->refusal;
         const char *words = t->refusal_words;
         const char *param = t->refusal_param;
-        enum record_end end = t->refusal == REFUSAL_UPSTREAM_TIMEOUT  ? RECORD_TIMEOUT
-                              : t->refusal == REFUSAL_UPSTREAM_FAILED ? RECORD_UPSTREAM_ERROR
-                                                                      : RECORD_DENIED;
+        enum record_end end = t->drained                               ? RECORD_DRAINED
+                              : t->refusal == REFUSAL_UPSTREAM_TIMEOUT ? RECORD_TIMEOUT
+                              : t->refusal == REFUSAL_UPSTREAM_FAILED  ? RECORD_UPSTREAM_ERROR
+                                                                       : RECORD_DENIED;
 
         c->txn = NULL;
         t->client = NULL;

@@ -268,7 +268,9 @@ dispatch_granted(struct txn *t)
     timer_clear(t->timer);
     if (t->state != TXN_QUEUE || t->client == NULL) {
         dispatch_release(t, BREAKER_ABORT, 0);
-        if (t->state == TXN_QUEUE && t->attempt_count == 0)
+        if (t->state == TXN_QUEUE && t->attempt_count == 0 && t->drained)
+            journey_refuse_drained(t);
+        else if (t->state == TXN_QUEUE && t->attempt_count == 0)
             journey_refuse(t, REFUSAL_REQUEST_TIMEOUT, "client_abort", "the client left", NULL);
         else if (t->state != TXN_DONE)
             journey_finish(t, RECORD_CLIENT_ABORT);
@@ -431,9 +433,19 @@ take_target(struct txn *t)
     return false;
 }
 
+static bool
+is_cutting(const struct txn *t)
+{
+    return atomic_load_explicit(&t->worker->shared->cutting, memory_order_relaxed);
+}
+
 void
 dispatch(struct txn *t)
 {
+    if (is_cutting(t)) {
+        journey_refuse_drained(t);
+        return;
+    }
     decide_now(t);
     if (t->decision.reason != DECIDE_PERMITTED) {
         const struct decide_row *row = decide_row(t->decision.reason);
@@ -467,10 +479,14 @@ dispatch(struct txn *t)
 bool
 dispatch_superseded(struct txn *t)
 {
-    if (t->current == t->worker->snapshot)
+    if (t->current == t->worker->snapshot && !is_cutting(t))
         return false;
     dispatch_release(t, BREAKER_ABORT, 0);
     attest_outcome(t, "not_sent", 0);
+    if (is_cutting(t)) {
+        journey_refuse_drained(t);
+        return true;
+    }
     if (t->choice.is_node)
         bits_remove(&t->tried_nodes, t->choice.node);
     else

@@ -23,8 +23,8 @@ bool dispatch_is_lawful(struct txn *t);
 /* Gives slot, breaker trial and connection of the attempt back. */
 void dispatch_release(struct txn *t, enum breaker_outcome outcome, uint32_t retry_after_s);
 
-/* The record is durable, but the law changed meanwhile: true when nothing is to be sent under
- * it, and the request was dispatched anew or refused. */
+/* The record is durable, but the law changed meanwhile, or the node stops: true when nothing is
+ * to be sent under it, and the request was dispatched anew or refused. */
 bool dispatch_superseded(struct txn *t);
 
 #endif

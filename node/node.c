@@ -20,6 +20,7 @@
 #define NODE_TICK_MS 1000
 #define NODE_KEPT_BYTES (4u << 20)
 #define NODE_WORKERS_MAX 256
+#define NODE_SETTLE_ROUNDS 16 /* grant, denial or A1, A2: three and one to see that it is all */
 
 void
 node_reload(struct node *n)
@@ -344,15 +345,25 @@ harden(void)
 
 /* ---- end ---------------------------------------------------------------------------- */
 
+/* The loops are down, and every client is gone. A slot that came late leads to a denial, an A1
+ * to its A2: until nothing is on its way any more. */
 static void
-collect_records(struct node *n)
+settle(struct node *n)
 {
-    if (ledger_drain(n->shared.ledger) != ERR_OK)
-        log_event(LOG_ERROR, "ledger.stop", "problem=\"the last records may be missing\"");
-    for (unsigned i = 0; i < n->shared.worker_count; i++) {
-        ledger_collect(n->shared.ledger, i);
-        worker_hand_over(&n->shared.workers[i]);
+    struct shared *s = &n->shared;
+    bool more = true;
+
+    for (unsigned i = 0; i < NODE_SETTLE_ROUNDS && more; i++) {
+        if (ledger_drain(s->ledger) != ERR_OK && i == 0)
+            log_event(LOG_ERROR, "ledger.stop", "problem=\"the last records may be missing\"");
+        more = false;
+        for (unsigned k = 0; k < s->worker_count; k++)
+            if (worker_settle(&s->workers[k]))
+                more = true;
     }
+    if (NEVER(atomic_load(&s->metrics.requests_open) != 0))
+        log_event(LOG_ERROR, "node.unsettled", "requests=%" PRId64,
+                  atomic_load(&s->metrics.requests_open));
 }
 
 static void
@@ -371,9 +382,7 @@ stop_all(struct node *n)
         if (s->workers[i].loop != NULL)
             worker_join(&s->workers[i]);
     reload_stop(&n->reload);
-    /* A collected A1 may lead to its A2: twice round, then nothing is on its way. */
-    collect_records(n);
-    collect_records(n);
+    settle(n);
     control_refusals(s->ledger, &s->metrics, n->counted_ms, clock_wall_ms());
 }
 

@@ -11,7 +11,7 @@
  * to a new one, or lets it take over from an old one. All on the main thread unless it says
  * otherwise. */
 
-enum stop_state { STOP_NO, STOP_ANNOUNCED, STOP_DRAINING };
+enum stop_state { STOP_NO, STOP_ANNOUNCED, STOP_DRAINING, STOP_CUTTING };
 
 /* One at a time: what is handed over must not change meanwhile. */
 enum node_busy { BUSY_NO, BUSY_RELOAD, BUSY_TAKEOVER };
