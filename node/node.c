@@ -22,38 +22,13 @@
 #define NODE_WORKERS_MAX 256
 #define NODE_SETTLE_ROUNDS 16 /* grant, denial or A1, A2: three and one to see that it is all */
 
-void
-node_reload(struct node *n)
-{
-    int idle = BUSY_NO;
-
-    if (n->stop != STOP_NO)
-        return;
-    if (!atomic_compare_exchange_strong(&n->busy, &idle, BUSY_RELOAD) && idle == BUSY_TAKEOVER) {
-        n->reload_waits = true;
-        log_event(LOG_INFO, "reload.waits", "reason=\"another process is taking over\"");
-        return;
-    }
-    reload_start(&n->reload);
-    if (!n->reload.running)
-        atomic_store(&n->busy, BUSY_NO);
-}
-
-static void
-on_hup(void *context)
-{
-    node_reload(context);
-}
-
 static void
 on_wake(void *context)
 {
     struct node *n = context;
 
-    reload_finish(&n->reload, n->stop == STOP_NO);
-    if (!n->reload.running && atomic_load(&n->busy) == BUSY_RELOAD)
-        atomic_store(&n->busy, BUSY_NO);
     node_give_look(n);
+    node_reload_look(n);
 }
 
 /* Once for each change: whoever is refused meanwhile is counted. */
@@ -79,6 +54,7 @@ on_tick(void *context)
     int64_t now = clock_wall_ms();
 
     tell_ledger(n);
+    node_reload_tick(n);
     control_refusals(n->shared.ledger, &n->shared.metrics, n->counted_ms, now);
     n->counted_ms = now;
     /* A worker where nothing happens may hold what has to go. */
@@ -260,14 +236,14 @@ start_services(struct node *n)
     if (e == ERR_OK)
         e = loop_on_signal(n->loop, SIGINT, node_on_term, n);
     if (e == ERR_OK)
-        e = loop_on_signal(n->loop, SIGHUP, on_hup, n);
+        e = loop_on_signal(n->loop, SIGHUP, node_on_hup, n);
     if (e == ERR_OK)
         e = timer_new(n->loop, on_tick, n, &n->tick);
     if (e == ERR_OK)
         e = timer_new(n->loop, node_on_drain_tick, n, &n->drain_tick);
     if (e != ERR_OK)
         return e;
-    n->reload = (struct reload){.config_path = n->config_path,
+    n->reload = (struct reload){.config_path = n->reloads.path,
                                 .loop = n->loop,
                                 .shared = &n->shared,
                                 .draining = &n->shared.announced,
@@ -414,6 +390,7 @@ free_all(struct node *n)
     overload_free(&s->overload);
     free(s->workers);
     (void)pthread_mutex_destroy(&s->lock);
+    (void)pthread_mutex_destroy(&n->mail_lock);
 }
 
 int
@@ -425,12 +402,14 @@ node_run(const char *config_path, bool take_over)
     if (n == NULL)
         return EXIT_NO;
     n->config_path = config_path;
+    (void)slice_copy_str(slice_str(config_path), n->reloads.path, sizeof(n->reloads.path));
     n->shared.public_fd = n->shared.mesh_fd = n->admin_fd = -1;
     n->taker = (struct takeover_taker){.fd = -1, .fds = {-1, -1, -1, -1}};
     n->takes_over = take_over;
     atomic_store(&n->shared.held, take_over);
     atomic_store(&n->shared.silent, take_over);
     (void)pthread_mutex_init(&n->shared.lock, NULL);
+    (void)pthread_mutex_init(&n->mail_lock, NULL);
     harden();
     e = load_first(n);
     if (e == ERR_OK)

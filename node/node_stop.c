@@ -51,12 +51,15 @@ node_close_sockets(struct node *n)
     close_socket(&n->shared.mesh_fd);
 }
 
+/* A process between two others stays: through it the one before hears what the one after
+ * reloads. */
 static bool
 is_empty(const struct node *n)
 {
     const struct metrics *m = &n->shared.metrics;
 
-    return atomic_load(&n->shared.closed_count) == n->shared.worker_count &&
+    return !(n->given_seen && takeover_giver_has_before(n->giver)) &&
+           atomic_load(&n->shared.closed_count) == n->shared.worker_count &&
            atomic_load(&m->requests_open) == 0 && atomic_load(&m->client_sockets) == 0;
 }
 
@@ -70,6 +73,13 @@ begin_cut(struct node *n, uint64_t ms)
         worker_wake(&n->shared.workers[i]);
     log_event(LOG_WARN, "node.cutting", "requests=%" PRId64,
               atomic_load(&n->shared.metrics.requests_open));
+}
+
+void
+node_cut(struct node *n)
+{
+    if (n->stop == STOP_DRAINING)
+        begin_cut(n, mono_ms_since(loop_now(n->loop), n->stop_since));
 }
 
 void

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import https from 'node:https';
 import net from 'node:net';
 import path from 'node:path';
-import { ask, attestationsOf, BINARY, chat, chatBody, useMesh } from './lib.mjs';
+import { ask, attestationsOf, beginStream, BINARY, chat, chatBody, endedWith, useMesh } from './lib.mjs';
 import { chatHead, Held } from './held.mjs';
 import { Child } from './process.mjs';
 
@@ -178,6 +178,46 @@ async function checkCut(mesh, { answers, uploaded, run }) {
 
 scene('what is not done within drain_ms is refused, and on record as that', (mesh) =>
   whileBusy(mesh, (seen) => checkCut(mesh, seen)));
+
+// --- The law -------------------------------------------------------------------------------
+
+scene('a charter that comes while the node drains is its law', async (mesh) => {
+  const who = await german(mesh);
+  const before = mesh.readCharter();
+  await mesh.signCharter((charter) => {
+    charter.backends['de-1'].slots = 1;
+    charter.tenants['acme/de'].on_revoke = 'cut';
+  });
+  await mesh.reload([mesh.central]);
+  await mesh.serves(mesh.central, 'acme/de', 'DE');
+  await mesh.de.script({ stall_after_events: 2 });
+  const stream = await beginStream(mesh.central, who);
+  const waits = chat(mesh.central, who);
+  await mesh.central.until('one waits', async () =>
+    await mesh.central.metric('portolan_queued') === 1);
+  mesh.central.child.signal('SIGTERM');
+  await mesh.central.until('it drains', async () =>
+    (await mesh.central.admin('/ready')).status === 503);
+  await mesh.signCharter((charter) => { charter.tenants['acme/de'].operators_from = ['FR']; });
+  const reload = await mesh.reloadBy(mesh.central);
+  assert.equal(reload.code, 0, reload.stderr);
+  assert.equal((await stream.end).broken, 'ECONNRESET', 'no final chunk');
+  assert.equal(endedWith(stream), 'residency_denied');
+  const refused = await waits;
+  assert.equal(refused.status, 403, refused.text);
+  assert.equal(attestationsOf(refused)[0].claims.charter.version, mesh.readCharter().version);
+  const { code } = await mesh.central.child.exited;
+  assert.equal(code, 0, mesh.central.child.tail());
+  const run = mesh.central.readLedger().at(-1);
+  assert.equal(run.a2.at(-1).end, 'denied');
+  assert.equal(run.control.filter((one) => one.kind === 'charter').at(-1).version,
+    mesh.readCharter().version);
+  await mesh.de.script({});
+  await mesh.signCharter((charter) => {
+    Object.assign(charter, before, { version: charter.version });
+  });
+  await mesh.central.start();
+});
 
 // --- Sockets that a service manager opened -------------------------------------------------
 

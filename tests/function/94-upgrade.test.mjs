@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import https from 'node:https';
 import path from 'node:path';
-import { ask, attestationsOf, BINARY, chat, chatBody, until, useMesh } from './lib.mjs';
+import { ask, attestationsOf, beginStream, BINARY, chat, chatBody, endedWith, run, until, useMesh } from './lib.mjs';
 import { Child } from './process.mjs';
 
 const STREAMS = 1000;
@@ -221,6 +221,7 @@ scene(`${STREAMS} streams and a load cross a change of the binary`, async (mesh)
 
 scene('the new process hands over in its turn, and a request that waits is answered', async (mesh) => {
   const who = await german(mesh);
+  await mesh.serves(mesh.central, 'acme/de', 'DE');
   await mesh.de.hold(true);
   const waits = chat(mesh.central, who);
   await mesh.de.until('in_flight=1');
@@ -234,6 +235,124 @@ scene('the new process hands over in its turn, and a request that waits is answe
   await ended(second);
   await mesh.serves(mesh.central, 'acme/de', 'DE');
 });
+
+// --- One law for both ----------------------------------------------------------------------
+
+const forbid = (charter) => { charter.tenants['acme/de'].operators_from = ['FR']; };
+
+// A stream of a tenant that says `cut` is the old process's, and the new one serves.
+async function whileOldStreams(mesh, action) {
+  const who = await german(mesh);
+  const before = mesh.readCharter();
+  await mesh.signCharter((charter) => { charter.tenants['acme/de'].on_revoke = 'cut'; });
+  await mesh.reload([mesh.central]);
+  await mesh.serves(mesh.central, 'acme/de', 'DE');
+  await mesh.de.script({ stall_after_events: 2 });
+  const stream = await beginStream(mesh.central, who);
+  const old = await takeOver(mesh, mesh.central);
+  try {
+    await action({ who, stream, old });
+    await ended(old);
+    const { code, stdout, stderr } = await mesh.verifyLedger(mesh.central);
+    assert.equal(code, 0, stdout + stderr);
+  } finally {
+    await mesh.de.script({});
+    await mesh.signCharter((charter) => {
+      Object.assign(charter, before, { version: charter.version });
+    });
+    await mesh.reload([mesh.central]);
+    await mesh.serves(mesh.central, 'acme/de', 'DE');
+  }
+}
+
+// What became of the stream is in the old one's run.
+async function isCut(mesh, stream, { code, end, outcome }) {
+  assert.equal((await stream.end).broken, 'ECONNRESET', 'no final chunk');
+  assert.equal(endedWith(stream), code);
+  const a2 = await until('the A2', () => mesh.central.readLedger().at(-2).a2
+    .find((one) => one.txn === stream.id));
+  assert.equal(a2.end, end);
+  assert.deepEqual(a2.attempts.map((one) => one.outcome), [outcome]);
+}
+
+const revoked = { code: 'residency_denied', end: 'denied', outcome: 'revoked' };
+
+scene('a reload of the new process is one of the old: its streams are cut', (mesh) =>
+  whileOldStreams(mesh, async ({ who, stream }) => {
+    await mesh.signCharter(forbid);
+    await mesh.reload([mesh.central]);
+    await isCut(mesh, stream, revoked);
+    assert.equal((await chat(mesh.central, who)).status, 403);
+  }));
+
+scene('what the new process may change by its start does not keep the old one from it', (mesh) =>
+  whileOldStreams(mesh, async ({ stream, old }) => {
+    mesh.central.changeConfig((config) => { config.workers = 3; });
+    const since = Date.now();
+    const newer = await takeOver(mesh, mesh.central); // between the two now
+    await until('it has had its time', () => Date.now() > since + 3 * IDLE_MS);
+    assert.ok(newer.running && old.running, 'both hear what is reloaded');
+    await mesh.signCharter(forbid);
+    const { code, stdout, stderr } = await mesh.reloadBy(mesh.central);
+    assert.equal(code, 0, stderr);
+    assert.equal(stdout, `reloaded: charter version ${mesh.readCharter().version} is in force\n`);
+    assert.equal((await stream.end).broken, 'ECONNRESET');
+    assert.equal(endedWith(stream), 'residency_denied');
+    await ended(newer);
+    assert.match(logOf(old), /reload\.done/);
+    mesh.central.changeConfig((config) => { delete config.workers; });
+    await ended(await takeOver(mesh, mesh.central));
+  }));
+
+scene('a SIGHUP to the old process is its successor\'s, and so both\'s', (mesh) =>
+  whileOldStreams(mesh, async ({ who, stream, old }) => {
+    await mesh.signCharter(forbid);
+    old.signal('SIGHUP');
+    await isCut(mesh, stream, revoked);
+    assert.match(logOf(old), /reload\.left/);
+    assert.equal(await mesh.central.metric('portolan_reloads_total'), 1);
+    assert.equal((await chat(mesh.central, who)).status, 403);
+  }));
+
+scene('an old process that can\'t follow ends what it has', (mesh) =>
+  whileOldStreams(mesh, async ({ stream, old }) => {
+    const limited = await run('prlimit', ['--pid', String(old.process.pid), '--nofile=5:5']);
+    assert.equal(limited.code, 0, limited.stderr);
+    await mesh.signCharter();
+    const { code, stdout, stderr } = await mesh.reloadBy(mesh.central);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /is in force; the process before this one could not follow: .*can't be read/);
+    await isCut(mesh, stream, { code: 'overloaded', end: 'drained', outcome: 'drained' });
+    assert.match(logOf(old), /reload\.behind/);
+  }));
+
+scene('without a successor that lives the old process reloads by itself', (mesh) =>
+  whileOldStreams(mesh, async ({ stream, old }) => {
+    await mesh.central.kill();
+    await mesh.signCharter(forbid);
+    old.signal('SIGHUP');
+    assert.equal((await stream.end).broken, 'ECONNRESET');
+    assert.equal(endedWith(stream), 'residency_denied');
+    await ended(old);
+    await mesh.central.start();
+  }));
+
+scene('a SIGHUP during a takeover takes effect in the new process', async (mesh) => {
+  const old = mesh.central.child;
+  await whileUnready(mesh, async (next) => {
+    await mesh.signCharter();
+    old.signal('SIGHUP');
+    await until('it waits', () => logOf(old).includes('reload.waits'));
+    mesh.central.child = next;
+  });
+  await mesh.central.until('the new one has reloaded', () =>
+    logOf(mesh.central.child).includes('reload.done'));
+  const answer = await chat(mesh.central, await german(mesh));
+  assert.equal(attestationsOf(answer)[0].claims.charter.version, mesh.readCharter().version);
+  await ended(old);
+});
+
+// --- What fails changes nothing ------------------------------------------------------------
 
 // The new process can't become ready while everything it could use is down.
 async function whileUnready(mesh, action) {
