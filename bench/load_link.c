@@ -67,7 +67,7 @@ link_send(struct link *l, const struct load_options *o, struct slice token, stru
     struct text head;
 
     text_init(&head, storage, sizeof(storage));
-    h1_write_request_line(&head, H1_POST, slice_str(o->path));
+    h1_write_request_line(&head, HTTP_POST, slice_str(o->path));
     text_add_str(&head, "Host: localhost:");
     text_add_u64(&head, o->port);
     text_add_str(&head, "\r\nContent-Type: application/json\r\n");
@@ -137,7 +137,7 @@ take(struct link *l)
             return l->in_len < LOAD_ANSWER_MAX ? false : broken(l, "the answer's head is too long");
         if (e != ERR_OK)
             return broken(l, "malformed answer");
-        l->status = head.status;
+        l->status = head.http.status;
         h1_body_init(&l->body, head.framing, head.content_length);
         l->in_body = true;
         left = slice_sub(left, head_len, left.len);

@@ -214,8 +214,9 @@ session_end(struct session *s, uint64_t linger_ms)
     loop_bury(s->admin->opts.loop, destroy, s);
 }
 
+/* route NULL: refusal is the answer. */
 static void
-respond(struct session *s, const struct admin_route *route)
+respond(struct session *s, const struct admin_route *route, int status, const char *refusal)
 {
     struct admin *a = s->admin;
     uint8_t head[512];
@@ -223,7 +224,6 @@ respond(struct session *s, const struct admin_route *route)
     struct text body;
     struct text h;
     size_t room = 0;
-    int status = 404;
 
     buf_init(&storage, a->opts.pool, ADMIN_BODY_MAX);
     text_init(&body, buf_room(&storage, ADMIN_BODY_MAX, &room), 0);
@@ -231,7 +231,7 @@ respond(struct session *s, const struct admin_route *route)
     if (route != NULL)
         route->answer(a, &body, &status);
     else
-        text_add_str(&body, "{\"error\":\"no such path\"}\n");
+        text_addf(&body, "{\"error\":\"%s\"}\n", refusal);
     if (!text_ok(&body))
         status = 500;
     text_init(&h, head, sizeof(head));
@@ -239,6 +239,8 @@ respond(struct session *s, const struct admin_route *route)
     h1_write_field(&h, SLICE_LIT("Content-Type"),
                    slice_str(route == NULL ? "application/json" : route->type));
     h1_write_field_u64(&h, SLICE_LIT("Content-Length"), body.used);
+    if (status == 405)
+        h1_write_field(&h, SLICE_LIT("Allow"), SLICE_LIT("GET"));
     h1_write_field(&h, SLICE_LIT("Connection"), SLICE_LIT("close"));
     h1_write_end(&h);
     if (!text_ok(&h) || conn_write(s->conn, text_slice(&h)) != ERR_OK ||
@@ -261,14 +263,14 @@ on_conn(void *owner, struct conn *conn, unsigned events)
     if ((events & CONN_DATA) != 0) {
         e = h1_parse_head(&s->parser, buf_slice(conn_in(conn)), &head, &len);
         if (e == ERR_OK) {
-            for (size_t i = 0; i < ARRAY_COUNT(routes) && head.method == H1_GET; i++)
-                if (slice_is(head.path, routes[i].path))
+            for (size_t i = 0; i < ARRAY_COUNT(routes) && head.http.method == HTTP_GET; i++)
+                if (slice_is(head.http.path, routes[i].path))
                     route = &routes[i];
-            respond(s, route);
+            respond(s, route, 404, "no such path");
             return;
         }
         if (e != ERR_AGAIN) {
-            session_end(s, 0);
+            respond(s, NULL, h1_fault_status(s->parser.fault), h1_fault_text(s->parser.fault));
             return;
         }
     }

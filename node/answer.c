@@ -22,14 +22,13 @@ is_stream(const struct txn *t)
 static bool
 may_speak(const struct txn *t)
 {
-    return is_stream(t) && t->client != NULL && !t->client->mesh;
+    return is_stream(t) && t->exchange != NULL && !t->peer_request;
 }
 
 void
 answer_reset(struct txn *t)
 {
     t->answer_begun = false;
-    t->got_any = false;
     t->answer_bytes = 0;
     t->sent_bytes = 0;
     t->failure_told = t->stall_noted = t->client_slow = false;
@@ -53,7 +52,7 @@ answer_begin(struct txn *t, struct slice content_type)
     commitment_init(&t->sent_mac, t->key, "sent");
     /* What we add is in no length that the backend told. */
     if (t->answer_length > 0)
-        t->answer_length = -1;
+        t->answer_length = HTTP_LENGTH_UNKNOWN;
 }
 
 /* ---- commit ---------------------------------------------------------------------------- */
@@ -61,7 +60,7 @@ answer_begin(struct txn *t, struct slice content_type)
 static bool
 forward(struct txn *t, struct slice piece)
 {
-    if (!client_answer_body(t->client, piece))
+    if (!exchange_answer_body(t->exchange, piece))
         return false;
     t->told_at = loop_now(t->worker->loop);
     if (may_speak(t)) {
@@ -75,22 +74,20 @@ bool
 answer_commit(struct txn *t)
 {
     uint8_t storage[TXN_FIELDS_MAX];
-    struct text fields;
+    struct http_fields fields;
     bool sent;
 
-    if (t->committed || t->client == NULL)
-        return t->client != NULL;
+    if (t->committed || t->exchange == NULL)
+        return t->exchange != NULL;
     t->committed = true;
     t->client_status = t->status;
     t->first_byte_ms = clock_wall_ms();
-    text_init(&fields, storage, sizeof(storage));
-    h1_write_field(&fields, SLICE_LIT("Content-Type"), t->answer_type);
+    http_fields_init(&fields, storage, sizeof(storage));
+    http_fields_add(&fields, SLICE_LIT("Content-Type"), t->answer_type);
     if (is_stream(t))
-        h1_write_field(&fields, SLICE_LIT("Cache-Control"), SLICE_LIT("no-cache"));
+        http_fields_add(&fields, SLICE_LIT("Cache-Control"), SLICE_LIT("no-cache"));
     attest_fields(t, &fields);
-    if (NEVER(!text_ok(&fields)))
-        fields.used = 0;
-    sent = client_answer_head(t->client, t->status, text_slice(&fields), t->answer_length) &&
+    sent = exchange_answer_head(t->exchange, t->status, &fields, t->answer_length) &&
            (buf_used(&t->held) == 0 || forward(t, buf_slice(&t->held)));
     buf_release(&t->held);
     t->told_at = loop_now(t->worker->loop);
@@ -233,7 +230,7 @@ keep_alive(struct txn *t, struct mono now)
 {
     /* In the middle of an event nothing of ours may stand; it is tried again later. */
     if (answer_body_at_boundary(&t->seen))
-        (void)client_answer_body(t->client, SLICE_LIT(keepalive));
+        (void)exchange_answer_body(t->exchange, SLICE_LIT(keepalive));
     t->told_at = now;
 }
 
@@ -245,7 +242,7 @@ on_pulse(void *context)
     const struct config *config;
     uint64_t next;
 
-    if (t->state != TXN_RELAY || t->client == NULL || t->upstream == NULL)
+    if (t->state != TXN_RELAY || t->exchange == NULL || t->upstream == NULL)
         return;
     config = t->current->config;
     if (!t->committed && left(now, t->head_at, config->commit_timeout_ms) == 0 &&

@@ -204,7 +204,7 @@ record(struct txn *t, struct record_a1 *a1)
     a1->legal_count = bits_count(&t->decision.legal);
     a1->legal_digest = legal_digests_of(t->worker->legal_digests, s->charter, &t->decision.legal);
     text_init(&out, t->entry->bytes, sizeof(t->entry->bytes));
-    e = record_a1_write(s->signer, a1, &out);
+    e = record_a1_write(s->signer, a1, &out, t->recording_hash);
     if (e != ERR_OK)
         return e;
     t->a1 = arena_copy(&t->arena, text_slice(&out));
@@ -275,7 +275,7 @@ on_recorded(struct ledger_entry *entry)
     worker_entry_return(t->worker, entry);
     if (result != ERR_OK) {
         t->a1 = SLICE_NONE;
-        if (t->client == NULL) {
+        if (t->exchange == NULL) {
             journey_finish(t, RECORD_CLIENT_ABORT);
             return;
         }
@@ -293,7 +293,7 @@ on_recorded(struct ledger_entry *entry)
         attest_refused(t);
         return;
     }
-    hash_sha256(t->a1, t->a1_hash);
+    memcpy(t->a1_hash, t->recording_hash, sizeof(t->a1_hash));
     t->attempt++;
     t->attempts[t->attempt_count] = (struct record_attempt){.index = t->a1_index};
     (void)slice_copy_str(slice_str(t->choice.is_node
@@ -304,7 +304,7 @@ on_recorded(struct ledger_entry *entry)
     metrics_add(&t->worker->shared->metrics.attempts);
     if (t->choice.is_node)
         metrics_add(&t->worker->shared->metrics.forwarded);
-    if (t->client == NULL) {
+    if (t->exchange == NULL) {
         attest_outcome(t, t->drained ? "not_sent" : "client_abort", 0);
         journey_finish(t, RECORD_CLIENT_ABORT);
     } else if (t->revoked) {
@@ -328,61 +328,59 @@ attest_outcome(struct txn *t, const char *outcome, int status)
 /* ---- answers of ours ----------------------------------------------------------------- */
 
 void
-attest_fields(const struct txn *t, struct text *out)
+attest_fields(const struct txn *t, struct http_fields *out)
 {
     const struct snapshot *s = t->current != NULL ? t->current : t->pinned;
 
-    h1_write_field(out, SLICE_LIT("X-Request-Id"), slice_str(t->id));
+    http_fields_add(out, SLICE_LIT("X-Request-Id"), slice_str(t->id));
     if (t->a1.p == NULL)
         return;
-    text_add_str(out, "Residency-Attestation: ");
-    text_add(out, t->a1);
-    text_add_str(out, ";idx=");
-    text_add_u64(out, t->a1_index);
+    text_add(&out->text, t->a1);
+    text_add_str(&out->text, ";idx=");
+    text_add_u64(&out->text, t->a1_index);
     if (t->peer_value.p != NULL) {
-        text_add_str(out, ", ");
-        text_add(out, t->peer_value);
+        text_add_str(&out->text, ", ");
+        text_add(&out->text, t->peer_value);
     }
-    text_add_str(out, "\r\nLink: </.well-known/residency/receipts/");
-    text_add_str(out, s->charter->nodes[s->own_node].name);
-    text_add_char(out, '/');
-    text_add_str(out, t->shard.id);
-    text_add_char(out, '/');
-    text_add_u64(out, t->a1_index);
-    text_add_str(out, ">; rel=\"residency-receipt\"\r\n");
+    http_fields_add_text(out, SLICE_LIT("Residency-Attestation"));
+    text_add_str(&out->text, "</.well-known/residency/receipts/");
+    text_add_str(&out->text, s->charter->nodes[s->own_node].name);
+    text_add_char(&out->text, '/');
+    text_add_str(&out->text, t->shard.id);
+    text_add_char(&out->text, '/');
+    text_add_u64(&out->text, t->a1_index);
+    text_add_str(&out->text, ">; rel=\"residency-receipt\"");
+    http_fields_add_text(out, SLICE_LIT("Link"));
+}
+
+static enum record_end
+refusal_end(enum refusal refusal)
+{
+    return refusal == REFUSAL_UPSTREAM_TIMEOUT  ? RECORD_TIMEOUT
+           : refusal == REFUSAL_UPSTREAM_FAILED ? RECORD_UPSTREAM_ERROR
+                                                : RECORD_DENIED;
 }
 
 void
 attest_refused(struct txn *t)
 {
     uint8_t storage[TXN_FIELDS_MAX];
-    const struct refusal_row *row = refusal_row(t->refusal);
-    struct client *c = t->client;
-    struct text fields;
+    struct exchange *x = txn_part(t);
+    struct exchange_refusal refusal = {.code = t->refusal,
+                                       .words = t->refusal_words,
+                                       .param = t->refusal_param,
+                                       .retry_after_s = t->retry_after_s};
+    struct http_fields fields;
 
-    text_init(&fields, storage, sizeof(storage));
-    attest_fields(t, &fields);
-    if (row->status == 429 || row->status == 503)
-        h1_write_field_u64(&fields, SLICE_LIT("Retry-After"),
-                           t->retry_after_s == 0 ? 1 : t->retry_after_s);
-    t->client_status = row->status;
-    if (c != NULL) {
-        enum refusal refusal = t->refusal;
-        const char *words = t->refusal_words;
-        const char *param = t->refusal_param;
-        enum record_end end = t->drained                               ? RECORD_DRAINED
-                              : t->refusal == REFUSAL_UPSTREAM_TIMEOUT ? RECORD_TIMEOUT
-                              : t->refusal == REFUSAL_UPSTREAM_FAILED  ? RECORD_UPSTREAM_ERROR
-                                                                       : RECORD_DENIED;
-
-        c->txn = NULL;
-        t->client = NULL;
-        journey_finish(t, end);
-        client_refuse(c, refusal, words, param,
-                      text_ok(&fields) ? text_slice(&fields) : SLICE_NONE);
+    t->client_status = refusal_row(t->refusal)->status;
+    if (x == NULL) {
+        journey_finish(t, RECORD_CLIENT_ABORT);
         return;
     }
-    journey_finish(t, RECORD_CLIENT_ABORT);
+    http_fields_init(&fields, storage, sizeof(storage));
+    attest_fields(t, &fields);
+    exchange_refuse(x, &refusal, &fields);
+    journey_finish(t, t->drained ? RECORD_DRAINED : refusal_end(refusal.code));
 }
 
 /* ---- A2 ------------------------------------------------------------------------------ */

@@ -21,7 +21,7 @@ bool attest_denial(struct txn *t);
 void attest_refused(struct txn *t);
 /* Writes the A2 of a transaction that had attempts. */
 void attest_complete(struct txn *t, enum record_end end);
-/* Our header lines of an answer: attestations, receipt link, request id. */
-void attest_fields(const struct txn *t, struct text *out);
+/* Our fields of an answer: attestations, receipt link, request id. They borrow from t. */
+void attest_fields(const struct txn *t, struct http_fields *out);
 
 #endif

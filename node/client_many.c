@@ -63,14 +63,14 @@ client_drain_all(struct worker *w)
 static void
 cut(struct client *c)
 {
-    if (c->txn == NULL)
+    if (c->exchange.txn == NULL)
         return;
     if (c->state == CLIENT_BODY) {
         c->state = CLIENT_BUSY;
         conn_deadline(c->conn, 0);
     }
     c->keep_alive = false;
-    journey_cut(c->txn);
+    journey_cut(c->exchange.txn);
 }
 
 void

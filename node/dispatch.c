@@ -266,7 +266,7 @@ dispatch_granted(struct txn *t)
     t->slot_id = t->waiter.granted_id;
     t->slot_held = true;
     timer_clear(t->timer);
-    if (t->state != TXN_QUEUE || t->client == NULL) {
+    if (t->state != TXN_QUEUE || t->exchange == NULL) {
         dispatch_release(t, BREAKER_ABORT, 0);
         if (t->state == TXN_QUEUE && t->attempt_count == 0 && t->drained)
             journey_refuse_drained(t);
@@ -337,23 +337,20 @@ on_upstream(void *owner, struct upstream *u, unsigned events)
     struct txn *t = owner;
 
     if (t->state == TXN_CHECKOUT) {
-        if ((events & CONN_OPENED) != 0 && conn_is_open(upstream_conn(u))) {
+        if ((events & UPSTREAM_OPENED) != 0)
             connected(t);
-        } else {
-            enum err why = conn_error(upstream_conn(t->upstream));
-
-            dispatch_failed(t, why == ERR_AUTH ? "tls_failed" : "connect_failed", 0, BREAKER_FAIL,
-                            0);
-        }
+        else
+            dispatch_failed(t, upstream_error(u) == ERR_AUTH ? "tls_failed" : "connect_failed", 0,
+                            BREAKER_FAIL, 0);
     } else if (t->state == TXN_ATTEST) {
         /* Nothing was sent: the record on its way will be closed by another attempt. */
         t->upstream_lost = true;
         upstream_abort(t->upstream);
         t->upstream = NULL;
     } else {
-        if ((events & CONN_DRAINED) != 0)
+        if ((events & UPSTREAM_DRAINED) != 0)
             upload_drained(t);
-        if ((events & CONN_TIMED_OUT) != 0 && upload_timed_out(t))
+        if ((events & UPSTREAM_TIMED_OUT) != 0 && upload_timed_out(t))
             return;
         relay_event(t, events);
     }
@@ -373,11 +370,14 @@ check_out(struct txn *t)
     struct permit *permit = NULL;
     struct snapshot *s = t->current;
     const struct charter_tenant *tenant = &s->charter->tenants[t->decision.tenant];
+    struct upstream_use use = {.fn = on_upstream,
+                               .owner = t,
+                               .top_tenant_id = s->tenant_ids[tenant->top],
+                               .request_bytes = request_room(t)};
     enum err e = mint(t, &permit);
 
     if (e == ERR_OK)
-        e = upstream_checkout(t->worker->upstreams, s, permit, s->tenant_ids[tenant->top],
-                              request_room(t), on_upstream, t, &t->upstream);
+        e = upstream_checkout(t->worker->upstreams, s, permit, &use, &t->upstream);
     if (e == ERR_OK) {
         txn_move(t, TXN_CHECKOUT);
         if (upstream_ready(t->upstream))
@@ -554,7 +554,7 @@ dispatch_failed(struct txn *t, const char *outcome, int status, enum breaker_out
         t->refusal_words = "the other region's node did not take the request";
         t->retry_after_s = 2;
     }
-    if (t->client == NULL) {
+    if (t->exchange == NULL) {
         journey_finish(t, RECORD_CLIENT_ABORT);
         return;
     }

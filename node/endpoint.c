@@ -22,51 +22,51 @@
 
 /* clang-format off */
 static const struct endpoint endpoints[] = {
-    {H1_POST, "/v1/chat/completions", "chat_completions", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/v1/chat/completions", "chat_completions", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_SSE, USAGE_OPENAI, KINDS_ALL, CHAT, DONE, AGAIN},
-    {H1_POST, "/v1/completions", "completions", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/v1/completions", "completions", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_SSE, USAGE_OPENAI, KINDS_ALL, COMPLETION, DONE, AGAIN},
-    {H1_POST, "/v1/embeddings", "embeddings", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/v1/embeddings", "embeddings", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI, KINDS_ALL, EMBEDDINGS, AGAIN},
-    {H1_POST, "/v1/responses", "responses", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/v1/responses", "responses", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_SSE, USAGE_INPUT_OUTPUT, KINDS_ALL, CHAT, AGAIN},
-    {H1_POST, "/v1/messages", "messages", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/v1/messages", "messages", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_SSE, USAGE_INPUT_OUTPUT, KINDS_ALL, CHAT, AGAIN},
-    {H1_POST, "/v1/moderations", "moderations", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/v1/moderations", "moderations", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_NONE, USAGE_NONE, KINDS_GENERIC, AGAIN},
-    {H1_POST, "/v1/rerank", "rerank", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/v1/rerank", "rerank", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI, KINDS_RANKERS, AGAIN},
-    {H1_POST, "/rerank", "rerank", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/rerank", "rerank", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI, KINDS_RANKERS, AGAIN},
-    {H1_POST, "/v1/score", "score", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/v1/score", "score", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI, KINDS_VLLM, AGAIN},
-    {H1_POST, "/score", "score", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/score", "score", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI, KINDS_VLLM, AGAIN},
-    {H1_POST, "/v1/audio/speech", "audio_speech", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/v1/audio/speech", "audio_speech", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_SSE, USAGE_NONE, KINDS_VLLM, ONCE},
-    {H1_POST, "/v1/audio/transcriptions", "audio_transcriptions", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/v1/audio/transcriptions", "audio_transcriptions", ENDPOINT_INFERENCE,
      ENDPOINT_FORM, STREAM_SSE, USAGE_INPUT_OUTPUT, KINDS_VLLM, AGAIN},
-    {H1_POST, "/v1/audio/translations", "audio_translations", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/v1/audio/translations", "audio_translations", ENDPOINT_INFERENCE,
      ENDPOINT_FORM, STREAM_SSE, USAGE_INPUT_OUTPUT, KINDS_VLLM, AGAIN},
-    {H1_POST, "/v1/images/generations", "images_generations", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/v1/images/generations", "images_generations", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_SSE, USAGE_INPUT_OUTPUT, KINDS_VLLM, ONCE},
-    {H1_POST, "/v1/images/edits", "images_edits", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/v1/images/edits", "images_edits", ENDPOINT_INFERENCE,
      ENDPOINT_FORM, STREAM_SSE, USAGE_INPUT_OUTPUT, KINDS_VLLM, ONCE},
-    {H1_POST, "/v1/images/variations", "images_variations", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/v1/images/variations", "images_variations", ENDPOINT_INFERENCE,
      ENDPOINT_FORM, STREAM_NONE, USAGE_NONE, KINDS_VLLM, ONCE},
-    {H1_POST, "/api/chat", "ollama_chat", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/api/chat", "ollama_chat", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_NDJSON, USAGE_OLLAMA, KINDS_OLLAMA, STREAMS, CHAT, AGAIN},
-    {H1_POST, "/api/generate", "ollama_generate", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/api/generate", "ollama_generate", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_NDJSON, USAGE_OLLAMA, KINDS_OLLAMA, STREAMS, COMPLETION, AGAIN},
-    {H1_POST, "/api/embed", "ollama_embed", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/api/embed", "ollama_embed", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_NONE, USAGE_OLLAMA, KINDS_OLLAMA, EMBEDDINGS, AGAIN},
-    {H1_POST, "/api/embeddings", "ollama_embeddings", ENDPOINT_INFERENCE,
+    {HTTP_POST, "/api/embeddings", "ollama_embeddings", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_NONE, USAGE_NONE, KINDS_OLLAMA, EMBEDDINGS, AGAIN},
 
-    {H1_GET, "/v1/models", "models", ENDPOINT_MODELS, .on_public = true},
-    {H1_GET, "/api/tags", "ollama_tags", ENDPOINT_TAGS, .on_public = true},
-    {H1_GET, "/.well-known/jwks.json", "jwks", ENDPOINT_JWKS, .on_public = true},
-    {H1_GET, "/health", "health", ENDPOINT_HEALTH, .on_mesh = true},
+    {HTTP_GET, "/v1/models", "models", ENDPOINT_MODELS, .on_public = true},
+    {HTTP_GET, "/api/tags", "ollama_tags", ENDPOINT_TAGS, .on_public = true},
+    {HTTP_GET, "/.well-known/jwks.json", "jwks", ENDPOINT_JWKS, .on_public = true},
+    {HTTP_GET, "/health", "health", ENDPOINT_HEALTH, .on_mesh = true},
 };
 /* clang-format on */
 
@@ -74,7 +74,7 @@ const struct endpoint *
 endpoint_passthrough(void)
 {
     static const struct endpoint row = {
-        H1_POST,          "/",          "passthrough",      ENDPOINT_INFERENCE,   ENDPOINT_JSON,
+        HTTP_POST,        "/",          "passthrough",      ENDPOINT_INFERENCE,   ENDPOINT_JSON,
         STREAM_SSE,       USAGE_OPENAI, .kinds = KINDS_ALL, .replay_safe = false, .on_mesh = true,
         .on_public = true};
 
@@ -88,17 +88,19 @@ endpoint_at(size_t index)
 }
 
 const struct endpoint *
-endpoint_find(enum h1_method method, struct slice path, bool mesh, bool *other_method)
+endpoint_find(enum http_method method, struct slice path, bool mesh, uint32_t *methods)
 {
-    *other_method = false;
+    const struct endpoint *found = NULL;
+
+    *methods = 0;
     for (size_t i = 0; i < ARRAY_COUNT(endpoints); i++) {
         const struct endpoint *e = &endpoints[i];
 
         if (!(mesh ? e->on_mesh : e->on_public) || !slice_is(path, e->path))
             continue;
+        *methods |= 1u << e->method;
         if (e->method == method)
-            return e;
-        *other_method = true;
+            found = e;
     }
-    return NULL;
+    return found;
 }

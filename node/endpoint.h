@@ -2,7 +2,7 @@
 #define NODE_ENDPOINT_H
 
 #include "base/slice.h"
-#include "net/h1.h"
+#include "net/http.h"
 #include "residency/charter.h"
 
 #include <stdbool.h>
@@ -53,7 +53,7 @@ enum endpoint_operation {
      ENDPOINT_KIND(KIND_LLAMACPP))
 
 struct endpoint {
-    enum h1_method method;
+    enum http_method method;
     const char *path;
     const char *name; /* in A1 and metrics */
     enum endpoint_kind kind;
@@ -69,9 +69,9 @@ struct endpoint {
     bool on_public;
 };
 
-/* By canonical path. NULL: unknown path; *other_method: the path exists for another one. */
-const struct endpoint *endpoint_find(enum h1_method method, struct slice path, bool mesh,
-                                     bool *other_method);
+/* By canonical path. *methods: a bit for each method that the path takes; none: unknown path. */
+const struct endpoint *endpoint_find(enum http_method method, struct slice path, bool mesh,
+                                     uint32_t *methods);
 /* The row of a path that a tenant's charter opens (`passthrough`): JSON with a model. */
 const struct endpoint *endpoint_passthrough(void);
 /* The rows one after the other, for tests and documents; NULL behind the last. */

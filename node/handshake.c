@@ -38,7 +38,7 @@ end(struct client *c)
     if (!c->handshaking)
         return false;
     c->handshaking = false;
-    handshake_drop(c->worker, c->mesh);
+    handshake_drop(c->worker, c->caller.mesh);
     return true;
 }
 
@@ -72,7 +72,7 @@ log_fault(struct client *c, enum tls_fault fault)
     }
     w->fault_lines++;
     log_event(LOG_WARN, "tls.refused", "listener=%s reason=%s unlogged=%" PRIu64,
-              c->mesh ? "mesh" : "public", tls_fault_text(fault), w->fault_held);
+              c->caller.mesh ? "mesh" : "public", tls_fault_text(fault), w->fault_held);
     w->fault_held = 0;
 }
 

@@ -28,18 +28,20 @@ host_name(struct slice authority)
     return slice_sub(authority, 0, end);
 }
 
-/* One of the configured names, and the one that TLS was asked for. */
+/* One of the configured names (on the mesh listener: the one that the charter gives this
+ * node), and the one that TLS was asked for. */
 static bool
-host_ok(struct client *c, struct slice authority)
+host_ok(const struct exchange *x, struct slice authority)
 {
-    const struct config *config = c->worker->snapshot->config;
+    const struct snapshot *s = x->worker->snapshot;
+    const struct config *config = s->config;
     struct slice name = host_name(authority);
-    const char *sni = conn_sni(c->conn);
+    const char *sni = x->caller->sni;
 
-    if (c->mesh)
-        return true;
     if (sni != NULL && !slice_eq_nocase(slice_str(sni), name))
         return false;
+    if (x->caller->mesh)
+        return slice_eq_nocase(slice_str(s->charter->nodes[s->own_node].host), name);
     for (size_t i = 0; i < config->name_count; i++)
         if (slice_eq_nocase(slice_str(config->names[i]), name))
             return true;
@@ -48,29 +50,37 @@ host_ok(struct client *c, struct slice authority)
 
 /* A refusal of a caller whose tenant is not known: counted, not recorded one by one. */
 static void
-refuse_unknown(struct client *c, enum refusal r, const char *words, struct slice fields)
+refuse_unknown(struct exchange *x, enum refusal code, const char *words)
 {
-    metrics_add(&c->worker->shared->metrics.unrecorded[r]);
-    client_refuse(c, r, words, NULL, fields);
-}
+    struct exchange_refusal refusal = {
+        .code = code,
+        .words = words,
+        .retry_after_s = overload_retry_after(x->worker->shared->overload),
+    };
 
-/* The same for want of memory or descriptors: it says when to come again. */
-static void
-refuse_overloaded(struct client *c, const char *words)
-{
-    char storage[32];
-    struct text fields;
-
-    text_init(&fields, storage, sizeof(storage));
-    h1_write_field_u64(&fields, SLICE_LIT("Retry-After"),
-                       overload_retry_after(c->worker->shared->overload));
-    refuse_unknown(c, REFUSAL_OVERLOADED, words, text_slice(&fields));
+    metrics_add(&x->worker->shared->metrics.unrecorded[code]);
+    exchange_refuse(x, &refusal, NULL);
 }
 
 static void
-answer_json(struct client *c, struct slice body)
+answer_json(struct exchange *x, struct slice body)
 {
-    client_answer(c, 200, SLICE_LIT("Content-Type: application/json\r\n"), body);
+    struct http_fields fields;
+
+    http_fields_init(&fields, NULL, 0);
+    http_fields_add(&fields, SLICE_LIT("Content-Type"), SLICE_LIT("application/json"));
+    exchange_answer(x, 200, &fields, body);
+}
+
+/* Nothing of it is on record: the refusal or answer that follows is on the exchange alone. */
+static struct exchange *
+forget(struct txn *t)
+{
+    struct exchange *x = txn_part(t);
+
+    txn_move(t, TXN_DONE);
+    txn_free(t);
+    return x;
 }
 
 #define MODELS_BODY_MAX 65536
@@ -78,7 +88,7 @@ answer_json(struct client *c, struct slice body)
 static void
 answer_models(struct txn *t)
 {
-    struct client *c = t->client;
+    struct exchange *x = t->exchange;
     struct buf body;
     struct text out;
     size_t room = 0;
@@ -91,14 +101,12 @@ answer_models(struct txn *t)
         models_write_tags(t->pinned->charter, &t->identity, &out);
     else
         models_write(t->pinned->charter, &t->identity, &out);
-    c->txn = NULL;
+    (void)forget(t);
     if (!text_ok(&out))
-        refuse_overloaded(c, "the list of models is too long");
+        refuse_unknown(x, REFUSAL_OVERLOADED, "the list of models is too long");
     else
-        answer_json(c, text_slice(&out));
+        answer_json(x, text_slice(&out));
     buf_release(&body);
-    txn_move(t, TXN_DONE);
-    txn_free(t);
 }
 
 /* ---- identify ---------------------------------------------------------------------- */
@@ -106,18 +114,20 @@ answer_models(struct txn *t)
 static bool
 identify_caller(struct txn *t)
 {
-    struct client *c = t->client;
+    const struct caller_cert *cert = t->exchange->caller->cert;
+    struct exchange_refusal refusal = {.code = REFUSAL_UNAUTHENTICATED};
+    struct http_fields fields;
     struct identity_facts facts = {.authorization = t->authorization,
                                    .api_key = t->api_key,
                                    .authorization_count = t->authorization_count,
                                    .api_key_count = t->api_key_count,
-                                   .cert = c->cert == NULL ? NULL : &c->cert->facts,
+                                   .cert = cert == NULL ? NULL : &cert->facts,
                                    .now_ms = t->received_ms};
     enum identity_reason r;
 
-    if (c->cert != NULL) {
-        facts.chain = (const uint8_t(*)[HASH_SIZE])c->cert->chain;
-        facts.chain_count = c->cert->chain_count;
+    if (cert != NULL) {
+        facts.chain = cert->chain;
+        facts.chain_count = cert->chain_count;
     }
     r = identify(t->pinned->charter, t->pinned->identity_keys, t->worker->identities, &facts,
                  &t->identity);
@@ -126,11 +136,11 @@ identify_caller(struct txn *t)
         t->identified = true;
         return true;
     }
-    c->txn = NULL;
-    txn_move(t, TXN_DONE);
-    txn_free(t);
-    refuse_unknown(c, REFUSAL_UNAUTHENTICATED, identity_reason_words(r),
-                   SLICE_LIT("WWW-Authenticate: Bearer\r\n"));
+    refusal.words = identity_reason_words(r);
+    metrics_add(&t->worker->shared->metrics.unrecorded[refusal.code]);
+    http_fields_init(&fields, NULL, 0);
+    http_fields_add(&fields, SLICE_LIT("WWW-Authenticate"), SLICE_LIT("Bearer"));
+    exchange_refuse(forget(t), &refusal, &fields);
     return false;
 }
 
@@ -139,7 +149,8 @@ identify_caller(struct txn *t)
 static void
 locate(struct txn *t)
 {
-    struct forwarded_facts facts = {.peer = t->remote,
+    struct geo_address remote = t->exchange->caller->remote;
+    struct forwarded_facts facts = {.peer = remote,
                                     .trusted = t->pinned->proxies,
                                     .trusted_count = t->pinned->proxy_count,
                                     .values = t->forwarded,
@@ -147,7 +158,7 @@ locate(struct txn *t)
     struct forwarded_client who = {.quality = GEO_MALFORMED};
     struct geo_answer answer = {COUNTRY_NONE, COUNTRY_NONE, GEO_MALFORMED};
 
-    if (t->remote.family != 0 && !t->forwarded_overflow)
+    if (remote.family != 0 && !t->forwarded_overflow)
         forwarded_client(&facts, &who);
     if (who.quality == GEO_FOUND)
         geo_locate(t->pinned->geo, &who.address, &answer);
@@ -179,97 +190,131 @@ path_is_open(struct txn *t)
     return false;
 }
 
-/* True: go on with the body. path: of a passthrough, else empty. */
+/* What stands in the head was taken, who and where are known. */
 static bool
-begin_known(struct client *c, const struct h1_head *head, const struct endpoint *endpoint,
-            struct slice path)
+begin_body(struct txn *t, const struct http_head *head)
 {
-    struct txn *t = txn_new(c, head);
-
-    if (t == NULL) {
-        refuse_unknown(c, REFUSAL_HEADERS_TOO_LARGE,
-                       "the head needs more memory than a request has", SLICE_NONE);
+    open_path(t);
+    if (t->endpoint->kind == ENDPOINT_MODELS || t->endpoint->kind == ENDPOINT_TAGS) {
+        answer_models(t);
         return false;
     }
-    c->txn = t;
+    if (!t->peer_request)
+        locate(t);
+    txn_forget_head(t);
+    if (head->body_length <= (int64_t)upload_bytes_max(t))
+        return true;
+    journey_refuse(t, REFUSAL_REQUEST_TOO_LARGE, "request_too_large",
+                   "the body is larger than this node takes", NULL);
+    return false;
+}
+
+/* True: go on with the body. path: of a passthrough, else empty. */
+static bool
+begin_known(struct exchange *x, const struct http_head *head, const struct endpoint *endpoint,
+            struct slice path)
+{
+    struct txn *t = NULL;
+    enum err e = txn_new(x, head, &t);
+
+    if (e == ERR_TOOBIG) {
+        refuse_unknown(x, REFUSAL_HEADERS_TOO_LARGE,
+                       "the head needs more memory than a request has");
+        return false;
+    }
+    if (e != ERR_OK) {
+        refuse_unknown(x, REFUSAL_OVERLOADED, "no memory for the request now");
+        return false;
+    }
     t->endpoint = endpoint;
     txn_move(t, TXN_READ_BODY);
     if (path.len > 0)
         t->path = arena_copy(&t->arena, path);
+    if (path.len > 0 && t->path.p == NULL) {
+        refuse_unknown(forget(t), REFUSAL_HEADERS_TOO_LARGE,
+                       "the head needs more memory than a request has");
+        return false;
+    }
     if (endpoint->body == ENDPOINT_FORM)
         t->upload = upload_new(head);
-    if ((path.len > 0 && t->path.p == NULL) ||
-        (endpoint->body == ENDPOINT_FORM && t->upload == NULL)) {
-        c->txn = NULL;
-        txn_move(t, TXN_DONE);
-        txn_free(t);
-        refuse_unknown(c, REFUSAL_OVERLOADED, "no memory for the request now", SLICE_NONE);
+    if (endpoint->body == ENDPOINT_FORM && t->upload == NULL) {
+        refuse_unknown(forget(t), REFUSAL_OVERLOADED, "no memory for the request now");
         return false;
     }
     random_uuid7(&t->worker->random, t->received_ms, t->id);
-    if (t->peer_request) {
-        if (!peer_identify(t))
-            return false;
-        open_path(t);
-        txn_forget_head(t);
-        return true;
+    return (t->peer_request ? peer_identify(t) : identify_caller(t)) && begin_body(t, head);
+}
+
+/* What the path takes instead (RFC 9110 section 15.5.6). */
+static void
+refuse_method(struct exchange *x, uint32_t methods)
+{
+    struct exchange_refusal refusal = {.code = REFUSAL_METHOD_NOT_ALLOWED,
+                                       .words = "the path takes another method"};
+    struct http_fields fields;
+    uint8_t storage[64];
+
+    http_fields_init(&fields, storage, sizeof(storage));
+    for (enum http_method m = HTTP_GET; m < HTTP_METHOD_COUNT; m++) {
+        if ((methods & (1u << m)) == 0)
+            continue;
+        text_add_str(&fields.text, fields.text.used == 0 ? "" : ", ");
+        text_add_str(&fields.text, http_method_name(m));
     }
-    if (!identify_caller(t))
-        return false;
-    open_path(t);
-    if (endpoint->kind == ENDPOINT_MODELS || endpoint->kind == ENDPOINT_TAGS) {
-        answer_models(t);
-        return false;
-    }
-    locate(t);
-    txn_forget_head(t);
-    return true;
+    http_fields_add_text(&fields, SLICE_LIT("Allow"));
+    metrics_add(&x->worker->shared->metrics.unrecorded[refusal.code]);
+    exchange_refuse(x, &refusal, &fields);
 }
 
 bool
-journey_begin(struct client *c, const struct h1_head *head)
+journey_begin(struct exchange *x, const struct http_head *head)
 {
-    uint8_t storage[H1_LINE_MAX];
+    uint8_t storage[HTTP_PATH_MAX];
     const struct endpoint *endpoint;
-    struct snapshot *s = c->worker->snapshot;
-    bool other_method = false;
+    struct snapshot *s = x->worker->snapshot;
+    struct overload *overload = x->worker->shared->overload;
+    uint32_t methods = 0;
     struct text path;
 
     text_init(&path, storage, sizeof(storage));
-    if (h1_canonical_path(head->path, &path) != ERR_OK || !text_ok(&path)) {
-        refuse_unknown(c, REFUSAL_BAD_REQUEST, "malformed path", SLICE_NONE);
+    /* Who sends these may see other messages on the connection than we do. */
+    if (http_canonical_path(head->path, &path) != ERR_OK || !text_ok(&path)) {
+        x->is_last = true;
+        refuse_unknown(x, REFUSAL_BAD_REQUEST, "malformed path");
         return false;
     }
-    if (!host_ok(c, head->authority)) {
-        refuse_unknown(c, REFUSAL_MISDIRECTED, "this host is not served here", SLICE_NONE);
+    if (!host_ok(x, head->authority)) {
+        x->is_last = true;
+        refuse_unknown(x, REFUSAL_MISDIRECTED, "this host is not served here");
         return false;
     }
-    endpoint = endpoint_find(head->method, text_slice(&path), c->mesh, &other_method);
-    if (endpoint == NULL && other_method) {
-        refuse_unknown(c, REFUSAL_METHOD_NOT_ALLOWED, "the path takes another method", SLICE_NONE);
+    endpoint = endpoint_find(head->method, text_slice(&path), x->caller->mesh, &methods);
+    if (endpoint == NULL && methods != 0) {
+        refuse_method(x, methods);
         return false;
     }
-    if (endpoint == NULL && head->method == H1_POST && s->charter->has_paths)
-        return begin_known(c, head, endpoint_passthrough(), text_slice(&path));
-    if (endpoint == NULL) {
-        refuse_unknown(c, REFUSAL_NOT_FOUND, "no such path", SLICE_NONE);
+    if (endpoint == NULL && (head->method != HTTP_POST || !s->charter->has_paths)) {
+        refuse_unknown(x, REFUSAL_NOT_FOUND, "no such path");
         return false;
     }
-    if (endpoint->kind == ENDPOINT_JWKS) {
-        answer_json(c, slice_of(s->jwks, s->jwks_len));
+    if (endpoint != NULL && endpoint->kind == ENDPOINT_JWKS) {
+        answer_json(x, slice_of(s->jwks, s->jwks_len));
         return false;
     }
-    if (endpoint->kind == ENDPOINT_HEALTH) {
-        answer_json(c, SLICE_LIT("{\"status\":\"ok\"}\n"));
+    if (endpoint != NULL && endpoint->kind == ENDPOINT_HEALTH) {
+        answer_json(x, SLICE_LIT("{\"status\":\"ok\"}\n"));
         return false;
     }
     /* Before identity and body: a refusal must cost less than what it saves. */
-    if (overload_stage(c->worker->shared->overload) >= PRESSURE_REFUSE) {
-        overload_count(c->worker->shared->overload, OVERLOAD_SHED_REQUEST);
-        refuse_overloaded(c, "this node has no memory or descriptors to spare now");
+    if (overload_stage(overload) >= PRESSURE_REFUSE) {
+        overload_count(overload, OVERLOAD_SHED_REQUEST);
+        refuse_unknown(x, REFUSAL_OVERLOADED,
+                       "this node has no memory or descriptors to spare now");
         return false;
     }
-    return begin_known(c, head, endpoint, SLICE_NONE);
+    if (endpoint == NULL) /* one that a charter may open */
+        return begin_known(x, head, endpoint_passthrough(), text_slice(&path));
+    return begin_known(x, head, endpoint, SLICE_NONE);
 }
 
 /* ---- body -------------------------------------------------------------------------- */
@@ -409,10 +454,7 @@ journey_finish(struct txn *t, enum record_end end)
     if (t->drained && end == RECORD_CLIENT_ABORT)
         end = RECORD_DRAINED; /* it was cut off, and did not leave */
     dispatch_release(t, BREAKER_ABORT, 0);
-    if (t->client != NULL) {
-        t->client->txn = NULL;
-        t->client = NULL;
-    }
+    (void)txn_part(t);
     if (t->attempt_count > 0)
         attest_complete(t, end);
     txn_move(t, TXN_DONE);
@@ -423,7 +465,7 @@ journey_finish(struct txn *t, enum record_end end)
 void
 journey_client_gone(struct txn *t)
 {
-    t->client = NULL;
+    t->exchange = NULL;
     metrics_add(&t->worker->shared->metrics.aborted);
     if (t->waiting && admission_unwait(t->worker->shared->admission, &t->waiter))
         t->waiting = false;
@@ -452,7 +494,7 @@ journey_client_drained(struct txn *t)
 void
 journey_cut(struct txn *t)
 {
-    struct client *c = t->client;
+    struct exchange *x = t->exchange;
 
     t->drained = true;
     if (t->waiting && admission_unwait(t->worker->shared->admission, &t->waiter))
@@ -472,6 +514,6 @@ journey_cut(struct txn *t)
     }
     answer_tell_failure(t, REFUSAL_OVERLOADED);
     journey_finish(t, RECORD_DRAINED);
-    if (c != NULL)
-        client_answer_cut(c);
+    if (x != NULL)
+        exchange_answer_cut(x);
 }

@@ -12,9 +12,9 @@
  *   attest.c    A2 -> ledger
  */
 
-/* A request's head was read and its framing is known; the client goes on to its body. False:
- * the request was answered (refused) already. */
-bool journey_begin(struct client *c, const struct h1_head *head);
+/* A request's head was read. True: its body is next, or journey_run() where it has none.
+ * False: it was refused, and x->txn is NULL, or will be once the refusal is on record. */
+bool journey_begin(struct exchange *x, const struct http_head *head);
 /* A piece of the body. False: refused meanwhile (too large). */
 bool journey_body(struct txn *t, struct slice piece);
 /* The body is complete. */
@@ -24,7 +24,7 @@ void journey_stream(struct txn *t);
 /* The body can't be read on (malformed, too slow, too large): refuses the request. */
 void journey_refuse_body(struct txn *t, enum refusal refusal, const char *reason,
                          const char *words);
-/* The client is gone: everything that is under way for it ends now. */
+/* The exchange is gone: everything that is under way for it ends now. */
 void journey_client_gone(struct txn *t);
 /* The client took bytes again after being backed up. */
 void journey_client_drained(struct txn *t);

@@ -125,7 +125,8 @@ resident_bytes(uint64_t *out)
 static void
 write_gauge(struct text *out, const char *name, const char *help, uint64_t value)
 {
-    text_addf(out, "# HELP %s %s\n# TYPE %s gauge\n%s %" PRIu64 "\n", name, help, name, name, value);
+    text_addf(out, "# HELP %s %s\n# TYPE %s gauge\n%s %" PRIu64 "\n", name, help, name, name,
+              value);
 }
 
 void

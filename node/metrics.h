@@ -28,6 +28,8 @@
     X(truncated, "portolan_answers_truncated_total", "Answers that ended before their end.")     \
     X(revoked, "portolan_requests_revoked_total",                                                \
       "Requests cut because a reload forbade their place (on_revoke).")                          \
+    X(upstream_desync, "portolan_upstream_desync_total",                                         \
+      "Connections to backends and peers closed because bytes came that answered nothing.")      \
     X(headers_dropped, "portolan_forged_headers_dropped_total",                                  \
       "Residency-* fields from clients and backends that were dropped.")                         \
     X(reloads, "portolan_reloads_total", "Reloads that took effect.")                            \

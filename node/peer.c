@@ -7,14 +7,17 @@
 static bool
 refuse(struct txn *t, enum refusal r, const char *words)
 {
-    struct client *c = t->client;
+    struct exchange *x = txn_part(t);
+    struct exchange_refusal refusal = {
+        .code = r,
+        .words = words,
+        .retry_after_s = overload_retry_after(t->worker->shared->overload),
+    };
 
     metrics_add(&t->worker->shared->metrics.unrecorded[r]);
-    c->txn = NULL;
-    t->client = NULL;
     txn_move(t, TXN_DONE);
     txn_free(t);
-    client_refuse(c, r, words, NULL, SLICE_NONE);
+    exchange_refuse(x, &refusal, NULL);
     return false;
 }
 
@@ -26,7 +29,7 @@ a1_fault(const struct txn *t, const struct record_a1_view *a1)
     const struct charter_node *own = &s->charter->nodes[s->own_node];
     int64_t now_s = t->received_ms / 1000;
 
-    if (strcmp(a1->iss, t->client->cert->facts.spiffe) != 0)
+    if (strcmp(a1->iss, t->exchange->caller->cert->facts.spiffe) != 0)
         return "the attestation is another node's";
     if (strcmp(a1->aud, own->spiffe) != 0 || strcmp(a1->target_node, own->name) != 0)
         return "the attestation is meant for another node";
@@ -62,15 +65,15 @@ bool
 peer_identify(struct txn *t)
 {
     struct snapshot *s = t->pinned;
+    const struct caller_cert *cert = t->exchange->caller->cert;
     struct record_a1_view *a1 = arena_alloc(&t->arena, sizeof(*a1));
     const char *why = "";
     size_t key_len = sizeof(t->key);
 
     if (a1 == NULL)
         return refuse(t, REFUSAL_OVERLOADED, "no memory for the attestation");
-    if (t->client->cert == NULL || t->client->cert->facts.spiffe[0] == '\0' ||
-        charter_find_node_spiffe(s->charter, slice_str(t->client->cert->facts.spiffe)) ==
-            CHARTER_NONE)
+    if (cert == NULL || cert->facts.spiffe[0] == '\0' ||
+        charter_find_node_spiffe(s->charter, slice_str(cert->facts.spiffe)) == CHARTER_NONE)
         return refuse(t, REFUSAL_UNAUTHENTICATED, "the certificate names no node of the mesh");
     if (t->attestation.len == 0 || record_a1_verify(t->attestation, s->charter, a1, &why) != ERR_OK)
         return refuse(t, REFUSAL_UNAUTHENTICATED, "the attestation does not verify");

@@ -7,7 +7,8 @@
 #include "node/dispatch.h"
 #include "node/journey.h"
 
-#define REQUEST_HEAD_MAX 8192
+#define REQUEST_PATH_MAX 1024
+#define REQUEST_VALUES_MAX 256 /* of its fields that are composed: a form's type, a key */
 #define PEER_VALUE_MAX (RECORD_A1_MAX + 64) /* a peer's attestation with its leaf index */
 #define ANSWER_TYPE_MAX 256
 
@@ -67,46 +68,67 @@ commit_outgoing(struct txn *t, const struct outgoing *o)
     hmac_final(&m, t->upstream_commitment);
 }
 
+/* The fields of the rebuilt request: an allow-list, nothing of the client's passes by itself. */
 static void
-write_head(const struct txn *t, const struct outgoing *o, struct text *out)
+add_fields(const struct txn *t, const struct mesh_target *target, struct http_fields *out)
+{
+    if (t->upload != NULL)
+        upload_add_type(t, out);
+    else
+        http_fields_add(out, SLICE_LIT("Content-Type"), SLICE_LIT("application/json"));
+    if (t->api_version.p != NULL)
+        http_fields_add(out, SLICE_LIT("Anthropic-Version"), t->api_version);
+    http_fields_add(out, SLICE_LIT("Accept-Encoding"), SLICE_LIT("identity"));
+    http_fields_add(out, SLICE_LIT("X-Request-Id"), slice_str(t->id));
+    http_fields_add(out, SLICE_LIT("Residency-Attestation"), t->a1);
+    if (target->authorization != NULL)
+        http_fields_add(out, SLICE_LIT("Authorization"), slice_str(target->authorization));
+    if (t->choice.is_node) {
+        text_add_b64url(&out->text, slice_of(t->key, sizeof(t->key)));
+        http_fields_add_text(out, SLICE_LIT("Residency-Commitment-Key"));
+    }
+}
+
+static enum err
+send_head(const struct txn *t, const struct outgoing *o)
 {
     const struct snapshot *s = t->current;
     const struct mesh_target *target =
         t->choice.is_node ? &s->nodes[t->choice.node] : &s->backends[t->choice.backend];
     const struct charter_backend *b = backend_of(t);
-    int64_t length = upload_streams(t)
-                         ? upload_length(t)
-                         : (int64_t)(o->before.len + o->after.len +
-                                     (o->model.p == NULL ? 0 : o->model.len + 2 * o->quote.len));
-    uint8_t path_bytes[1024];
+    uint8_t path_bytes[REQUEST_PATH_MAX];
+    uint8_t storage[REQUEST_VALUES_MAX];
+    struct http_fields fields;
     struct text path;
+    struct upstream_request request = {
+        .method = t->endpoint->method,
+        .host = target->host,
+        .port = address_port(&target->address),
+        .fields = &fields,
+        .body_length = upload_streams(t) ? upload_length(t)
+                                         : (int64_t)(o->before.len + o->after.len + o->model.len +
+                                                     2 * o->quote.len),
+    };
 
     text_init(&path, path_bytes, sizeof(path_bytes));
     if (b != NULL)
         text_add_str(&path, b->path_prefix);
     text_add(&path, t->path.p != NULL ? t->path : slice_str(t->endpoint->path));
-    h1_write_request_line(out, t->endpoint->method, text_slice(&path));
-    h1_write_host(out, target->host, address_port(&target->address));
-    if (t->upload != NULL)
-        upload_write_type(t, out);
-    else
-        h1_write_field(out, SLICE_LIT("Content-Type"), SLICE_LIT("application/json"));
-    if (length < 0)
-        h1_write_field(out, SLICE_LIT("Transfer-Encoding"), SLICE_LIT("chunked"));
-    else
-        h1_write_field_u64(out, SLICE_LIT("Content-Length"), (uint64_t)length);
-    if (t->api_version.p != NULL)
-        h1_write_field(out, SLICE_LIT("Anthropic-Version"), t->api_version);
-    h1_write_field(out, SLICE_LIT("X-Request-Id"), slice_str(t->id));
-    h1_write_field(out, SLICE_LIT("Residency-Attestation"), t->a1);
-    if (target->authorization != NULL)
-        h1_write_field(out, SLICE_LIT("Authorization"), slice_str(target->authorization));
-    if (t->choice.is_node) {
-        text_add_str(out, "Residency-Commitment-Key: ");
-        text_add_b64url(out, slice_of(t->key, sizeof(t->key)));
-        text_add_str(out, "\r\n");
-    }
-    h1_write_end(out);
+    request.path = text_ok(&path) ? text_slice(&path) : SLICE_NONE; /* no codec writes that */
+    http_fields_init(&fields, storage, sizeof(storage));
+    add_fields(t, target, &fields);
+    return upstream_send_head(t->upstream, &request);
+}
+
+static enum err
+send_body(struct upstream *u, const struct outgoing *o)
+{
+    const struct slice pieces[] = {o->before, o->quote, o->model, o->quote, o->after};
+    enum err e = ERR_OK;
+
+    for (size_t i = 0; e == ERR_OK && i < ARRAY_COUNT(pieces); i++)
+        e = upstream_send(u, pieces[i]);
+    return e == ERR_OK ? upstream_send_end(u) : e;
 }
 
 static void
@@ -115,38 +137,25 @@ on_total_timeout(void *context)
     struct txn *t = context;
 
     if (t->state == TXN_SEND || t->state == TXN_RELAY)
-        relay_event(t, CONN_TIMED_OUT);
+        relay_event(t, UPSTREAM_TIMED_OUT);
 }
 
 void
 relay_send(struct txn *t)
 {
-    uint8_t storage[REQUEST_HEAD_MAX];
-    struct conn *conn = upstream_conn(t->upstream);
     const struct config *config = t->current->config;
     struct outgoing o = outgoing_body(t);
-    struct text head;
     enum err e;
 
     txn_move(t, TXN_SEND);
     t->dispatched_ms = clock_wall_ms();
     commit_outgoing(t, &o);
-    text_init(&head, storage, sizeof(storage));
-    write_head(t, &o, &head);
     timer_free(&t->timer); /* the queue's; from here on the total deadline runs */
     e = timer_new(t->worker->loop, on_total_timeout, t, &t->timer);
-    if (e == ERR_OK && NEVER(!text_ok(&head)))
-        e = ERR_TOOBIG;
     if (e == ERR_OK)
-        e = conn_write(conn, text_slice(&head));
-    if (e == ERR_OK)
-        e = conn_write(conn, o.before);
-    if (e == ERR_OK && o.model.p != NULL) {
-        e = conn_write(conn, o.quote);
-        e = e == ERR_OK ? conn_write(conn, o.model) : e;
-        e = e == ERR_OK ? conn_write(conn, o.quote) : e;
-        e = e == ERR_OK ? conn_write(conn, o.after) : e;
-    }
+        e = send_head(t, &o);
+    if (e == ERR_OK && !upload_streams(t))
+        e = send_body(t->upstream, &o);
     if (e != ERR_OK) {
         dispatch_failed(t, "eof", 0, BREAKER_ABORT, 0);
         return;
@@ -156,8 +165,7 @@ relay_send(struct txn *t)
     t->peer_a1 = t->peer_value = SLICE_NONE; /* an earlier attempt's */
     answer_reset(t);
     timer_set(t->timer, (uint64_t)config->total_timeout_ms);
-    conn_deadline(conn, (uint64_t)config->first_byte_timeout_ms);
-    h1_parser_init(&t->parser, H1_RESPONSE);
+    upstream_deadline(t->upstream, (uint64_t)config->first_byte_timeout_ms);
     if (upload_streams(t))
         upload_begin(t); /* may refuse: t is not touched any more */
 }
@@ -165,9 +173,9 @@ relay_send(struct txn *t)
 /* ---- the answer's head --------------------------------------------------------------- */
 
 static uint32_t
-retry_after(const struct h1_head *head)
+retry_after(const struct http_head *head)
 {
-    const struct h1_field *f = h1_field_find(head, SLICE_LIT("retry-after"));
+    const struct http_field *f = http_field_find(head, SLICE_LIT("retry-after"));
     uint64_t seconds = 0;
 
     if (f == NULL || !slice_u64(f->value, &seconds))
@@ -177,10 +185,10 @@ retry_after(const struct h1_head *head)
 
 /* The peer's A1 must be there, be its own, and continue ours (law 7). */
 static bool
-peer_answer_ok(struct txn *t, const struct h1_head *head, bool *denied)
+peer_answer_ok(struct txn *t, const struct http_head *head, bool *denied)
 {
     const struct charter_node *n = &t->current->charter->nodes[t->choice.node];
-    const struct h1_field *f = h1_field_find(head, SLICE_LIT("residency-attestation"));
+    const struct http_field *f = http_field_find(head, SLICE_LIT("residency-attestation"));
     char own_hash[RECORD_HASH_SIZE];
     struct record_a1_view view;
     struct slice value;
@@ -189,7 +197,7 @@ peer_answer_ok(struct txn *t, const struct h1_head *head, bool *denied)
     const char *why = "";
 
     if (f == NULL || f->value.len > PEER_VALUE_MAX ||
-        h1_field_count(head, SLICE_LIT("residency-attestation")) != 1)
+        http_field_count(head, SLICE_LIT("residency-attestation")) != 1)
         return false;
     value = arena_copy(&t->arena, f->value);
     if (value.p == NULL)
@@ -221,13 +229,37 @@ fail_status(struct txn *t, int status, uint32_t after)
                     status, load ? BREAKER_LOAD : BREAKER_FAIL, after);
 }
 
+static void
+count_forged(struct txn *t, const struct http_head *head)
+{
+    for (size_t i = 0; !t->choice.is_node && i < head->field_count; i++)
+        if (head->fields[i].name.len >= 10 &&
+            slice_eq_nocase(slice_sub(head->fields[i].name, 0, 10), SLICE_LIT("residency-")))
+            metrics_add(&t->worker->shared->metrics.headers_dropped);
+}
+
+/* Of the backend's fields only the type is told on. So a body must mean the same without the
+ * others, and have one type: readers of two don't agree on which counts. */
+static bool
+is_plain(const struct http_head *head)
+{
+    const struct slice encoding = SLICE_LIT("content-encoding");
+
+    for (size_t i = 0; i < head->field_count; i++)
+        if (slice_eq_nocase(head->fields[i].name, encoding) &&
+            !slice_eq_nocase(head->fields[i].value, SLICE_LIT("identity")))
+            return false;
+    return http_field_count(head, SLICE_LIT("content-type")) <= 1;
+}
+
 /* True: the answer is one to relay. */
 static bool
-judge_head(struct txn *t, const struct h1_head *head)
+judge_head(struct txn *t, const struct http_head *head)
 {
     uint32_t after = retry_after(head);
     bool denied = false;
 
+    count_forged(t, head);
     if (t->choice.is_node) {
         if (!peer_answer_ok(t, head, &denied)) {
             dispatch_failed(t, "malformed", head->status, BREAKER_FAIL, 0);
@@ -244,66 +276,28 @@ judge_head(struct txn *t, const struct h1_head *head)
         fail_status(t, head->status, after);
         return false;
     }
-    if (head->status < 200 || head->status >= 600 || (head->status >= 300 && head->status < 400)) {
+    if (head->status < 200 || (head->status >= 300 && head->status < 400) || !is_plain(head)) {
         dispatch_failed(t, "malformed", head->status, BREAKER_FAIL, 0);
         return false;
     }
     return true;
 }
 
+/* What of the head is needed until the answer's end. */
 static void
-count_forged(struct txn *t, const struct h1_head *head)
+take_head(struct txn *t, const struct http_head *head)
 {
-    for (size_t i = 0; !t->choice.is_node && i < head->field_count; i++)
-        if (head->fields[i].name.len >= 10 &&
-            slice_eq_nocase(slice_sub(head->fields[i].name, 0, 10), SLICE_LIT("residency-")))
-            metrics_add(&t->worker->shared->metrics.headers_dropped);
-}
+    const struct http_field *type = http_field_find(head, SLICE_LIT("content-type"));
 
-/* OVER: the attempt ended in there, and t may be gone or busy with another one. */
-enum step { STEP_GO, STEP_WAIT, STEP_OVER };
-
-static enum step
-read_head(struct txn *t)
-{
-    struct conn *conn = upstream_conn(t->upstream);
-    const struct h1_field *type;
-    struct h1_head head;
-    size_t len = 0;
-    enum err e;
-
-    for (;;) {
-        e = h1_parse_head(&t->parser, buf_slice(conn_in(conn)), &head, &len);
-        if (e == ERR_AGAIN)
-            return STEP_WAIT;
-        if (e != ERR_OK) {
-            dispatch_failed(t, "malformed", 0, BREAKER_FAIL, 0);
-            return STEP_OVER;
-        }
-        if (head.status >= 200)
-            break;
-        conn_consume(conn, len); /* 1xx: nothing of it is passed on */
-        h1_parser_init(&t->parser, H1_RESPONSE);
-    }
-    count_forged(t, &head);
-    if (!judge_head(t, &head))
-        return STEP_OVER;
-    t->status = head.status;
-    t->upstream_keep_alive = head.keep_alive;
-    type = h1_field_find(&head, SLICE_LIT("content-type"));
+    t->status = head->status;
     t->answer_type = type == NULL || type->value.len > ANSWER_TYPE_MAX
                          ? SLICE_LIT("application/octet-stream")
                          : arena_copy(&t->arena, type->value);
     if (t->answer_type.p == NULL)
         t->answer_type = SLICE_LIT("application/octet-stream");
-    h1_body_init(&t->answer, head.framing, head.content_length);
-    t->answer_length = head.framing == H1_BODY_LENGTH ? (int64_t)head.content_length
-                       : head.framing == H1_BODY_NONE ? 0
-                                                      : -1;
+    t->answer_length = head->body_length;
     answer_begin(t, type == NULL ? SLICE_NONE : type->value);
-    conn_consume(conn, len);
     txn_move(t, TXN_RELAY);
-    return STEP_GO;
 }
 
 /* ---- the answer's body --------------------------------------------------------------- */
@@ -312,18 +306,18 @@ read_head(struct txn *t)
 void
 relay_client_left(struct txn *t)
 {
-    struct client *c = t->client;
+    struct exchange *x = t->exchange;
 
     attest_outcome(t, "client_abort", t->status);
     journey_finish(t, RECORD_CLIENT_ABORT);
-    if (c != NULL)
-        client_answer_cut(c);
+    if (x != NULL)
+        exchange_answer_cut(x);
 }
 
 static void
 finish_ok(struct txn *t)
 {
-    struct client *c = t->client;
+    struct exchange *x;
 
     if (!answer_commit(t)) {
         relay_client_left(t);
@@ -337,25 +331,20 @@ finish_ok(struct txn *t)
         admission_slot_free(t->worker->shared->admission, t->slot_id);
         t->slot_held = false;
     }
-    if (t->upstream_keep_alive && t->answer.framing != H1_BODY_TO_EOF && !upload_is_open(t))
-        upstream_return(t->upstream);
-    else
-        upstream_abort(t->upstream);
+    upstream_return(t->upstream);
     t->upstream = NULL;
     metrics_add(&t->worker->shared->metrics.permitted);
-    t->client = NULL;
-    if (c != NULL)
-        c->txn = NULL;
+    x = txn_part(t);
     journey_finish(t, RECORD_COMPLETE);
-    if (c != NULL)
-        client_answer_end(c);
+    if (x != NULL)
+        exchange_answer_end(x);
 }
 
 /* After the first forwarded byte there is no other target. */
 static void
 cut_answer(struct txn *t, const char *outcome, enum breaker_outcome health, enum record_end end)
 {
-    struct client *c = t->client;
+    struct exchange *x;
 
     attest_outcome(t, outcome, t->status);
     if (t->slot_held)
@@ -365,12 +354,10 @@ cut_answer(struct txn *t, const char *outcome, enum breaker_outcome health, enum
         metrics_add(&t->worker->shared->metrics.truncated);
     answer_tell_failure(t,
                         end == RECORD_TIMEOUT ? REFUSAL_UPSTREAM_TIMEOUT : REFUSAL_UPSTREAM_FAILED);
-    t->client = NULL;
-    if (c != NULL)
-        c->txn = NULL;
+    x = txn_part(t);
     journey_finish(t, end);
-    if (c != NULL)
-        client_answer_cut(c);
+    if (x != NULL)
+        exchange_answer_cut(x);
 }
 
 static void
@@ -394,37 +381,6 @@ finish(struct txn *t)
         fail(t, "eof", BREAKER_FAIL, RECORD_UPSTREAM_TRUNCATED);
 }
 
-/* True: the attempt goes on. */
-static bool
-read_body(struct txn *t)
-{
-    struct conn *conn = upstream_conn(t->upstream);
-
-    for (;;) {
-        struct slice in = buf_slice(conn_in(conn));
-        struct slice piece = SLICE_NONE;
-        size_t used = 0;
-        enum err e;
-
-        if (t->answer.done) {
-            finish(t);
-            return false;
-        }
-        e = h1_body_read(&t->answer, in, &piece, &used);
-        if (e == ERR_BADMSG) {
-            fail(t, "malformed", BREAKER_FAIL, RECORD_UPSTREAM_ERROR);
-            return false;
-        }
-        if (piece.len > 0 && !answer_add(t, piece)) {
-            relay_client_left(t);
-            return false;
-        }
-        conn_consume(conn, used);
-        if (e == ERR_AGAIN || (used == 0 && !t->answer.done))
-            return true;
-    }
-}
-
 /* True: the attempt goes on. Without memory for its clock it must not. */
 static bool
 wait_on(struct txn *t)
@@ -438,67 +394,123 @@ wait_on(struct txn *t)
 void
 relay_resume(struct txn *t)
 {
-    struct conn *conn = upstream_conn(t->upstream);
-
     /* While it was paused the silence was not the backend's. */
-    conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
-    conn_resume(conn);
+    upstream_deadline(t->upstream, (uint64_t)t->current->config->stream_idle_timeout_ms);
+    upstream_resume(t->upstream);
     (void)wait_on(t);
+}
+
+/* ---- reading --------------------------------------------------------------------------- */
+
+/* OVER: the attempt ended in there, and t may be gone or busy with another one. */
+enum step { STEP_GO, STEP_WAIT, STEP_OVER };
+
+static enum step
+malformed(struct txn *t)
+{
+    fail(t, "malformed", BREAKER_FAIL, RECORD_UPSTREAM_ERROR);
+    return STEP_OVER;
+}
+
+/* That a kept connection closes before it answered says nothing about the backend. */
+static enum step
+truncated(struct txn *t)
+{
+    bool counts = upstream_heard(t->upstream) || !upstream_reused(t->upstream);
+
+    fail(t, "eof", counts ? BREAKER_FAIL : BREAKER_ABORT, RECORD_UPSTREAM_TRUNCATED);
+    return STEP_OVER;
+}
+
+static enum step
+read_head(struct txn *t)
+{
+    const struct http_head *head;
+
+    switch (upstream_read_head(t->upstream, &head)) {
+    case UPSTREAM_READ_WAIT:
+        return STEP_WAIT;
+    case UPSTREAM_READ_MALFORMED:
+        return malformed(t);
+    case UPSTREAM_READ_TRUNCATED:
+        return truncated(t);
+    case UPSTREAM_READ_OK:
+    case UPSTREAM_READ_DONE:
+        break;
+    }
+    if (!judge_head(t, head))
+        return STEP_OVER;
+    take_head(t, head);
+    return STEP_GO;
+}
+
+static enum step
+read_body(struct txn *t)
+{
+    for (;;) {
+        struct slice piece;
+
+        switch (upstream_read_body(t->upstream, &piece)) {
+        case UPSTREAM_READ_WAIT:
+            return STEP_WAIT;
+        case UPSTREAM_READ_MALFORMED:
+            return malformed(t);
+        case UPSTREAM_READ_TRUNCATED:
+            return truncated(t);
+        case UPSTREAM_READ_DONE:
+            finish(t);
+            return STEP_OVER;
+        case UPSTREAM_READ_OK:
+            break;
+        }
+        if (!answer_add(t, piece)) {
+            relay_client_left(t);
+            return STEP_OVER;
+        }
+    }
 }
 
 /* True: the attempt goes on. */
 static bool
-on_data(struct txn *t)
+read_on(struct txn *t)
 {
-    struct conn *conn = upstream_conn(t->upstream);
-    enum step step = STEP_GO;
+    if (!t->answer_begun) {
+        enum step step = read_head(t);
 
-    t->got_any = true;
-    if (!t->answer_begun)
-        step = read_head(t);
-    if (step != STEP_GO)
-        return step == STEP_WAIT;
-    conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
-    if (!read_body(t))
+        if (step != STEP_GO)
+            return step == STEP_WAIT;
+    }
+    upstream_deadline(t->upstream, (uint64_t)t->current->config->stream_idle_timeout_ms);
+    if (read_body(t) == STEP_OVER)
         return false;
-    if (!client_backed_up(t->client))
+    if (!exchange_backed_up(t->exchange))
         return wait_on(t);
-    conn_pause(conn);
+    upstream_pause(t->upstream);
     answer_wait_stop(t);
     return true;
-}
-
-static void
-on_end(struct txn *t)
-{
-    /* A reset is no end: only an orderly close completes an answer without a length. */
-    if (t->answer_begun && conn_error(upstream_conn(t->upstream)) == ERR_OK &&
-        h1_body_eof(&t->answer) == ERR_OK) {
-        finish(t);
-        return;
-    }
-    fail(t, "eof", t->got_any || !upstream_reused(t->upstream) ? BREAKER_FAIL : BREAKER_ABORT,
-         RECORD_UPSTREAM_TRUNCATED);
 }
 
 void
 relay_event(struct txn *t, unsigned events)
 {
-    if ((events & CONN_DATA) != 0 && !on_data(t))
+    /* After the end of the connection reading tells how the answer ended. */
+    if ((events & (UPSTREAM_DATA | UPSTREAM_ENDED)) != 0 && !read_on(t))
+        return;
+    if ((events & UPSTREAM_TIMED_OUT) == 0)
         return;
     /* A client that takes nothing must not count against the backend. */
-    if ((events & CONN_TIMED_OUT) != 0 && t->client_slow)
+    if (t->client_slow)
         relay_client_left(t);
-    else if ((events & CONN_TIMED_OUT) != 0)
+    else
         fail(t, "timeout", BREAKER_FAIL, RECORD_TIMEOUT);
-    else if ((events & (CONN_EOF | CONN_FAILED)) != 0)
-        on_end(t);
 }
+
+/* ---- endings --------------------------------------------------------------------------- */
 
 void
 relay_revoke(struct txn *t)
 {
-    struct client *c = t->client;
+    struct exchange *x;
 
     attest_outcome(t, "revoked", t->status);
     if (!t->committed) {
@@ -508,12 +520,10 @@ relay_revoke(struct txn *t)
         return;
     }
     answer_tell_failure(t, REFUSAL_RESIDENCY_DENIED);
-    t->client = NULL;
-    if (c != NULL)
-        c->txn = NULL;
+    x = txn_part(t);
     journey_finish(t, RECORD_DENIED);
-    if (c != NULL)
-        client_answer_cut(c);
+    if (x != NULL)
+        exchange_answer_cut(x);
 }
 
 void

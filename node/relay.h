@@ -7,7 +7,7 @@
 
 /* The A1 is durable: the request goes out. */
 void relay_send(struct txn *t);
-/* Something happened on the upstream connection in SEND or RELAY. */
+/* Something happened on the upstream connection in SEND or RELAY (enum upstream_event). */
 void relay_event(struct txn *t, unsigned events);
 
 /* The client took what it had: the backend is read on. */

@@ -1,6 +1,5 @@
 #include "node/revoke.h"
 
-#include "node/client.h"
 #include "node/dispatch.h"
 #include "node/relay.h"
 
@@ -27,12 +26,10 @@ has_place(const struct txn *t)
 void
 revoke_all(struct worker *w)
 {
-    for (struct client *c = w->clients, *next; c != NULL; c = next) {
-        struct txn *t = c->txn;
-
-        next = c->next;
-        if (t == NULL || !has_place(t) || t->current->charter == w->snapshot->charter || !cuts(t) ||
-            dispatch_is_lawful(t))
+    for (struct txn *t = w->txns, *next; t != NULL; t = next) {
+        next = t->next; /* t may be gone behind relay_revoke(); no other one is */
+        if (t->exchange == NULL || !has_place(t) || t->current->charter == w->snapshot->charter ||
+            !cuts(t) || dispatch_is_lawful(t))
             continue;
         metrics_add(&w->shared->metrics.revoked);
         if (t->recording)

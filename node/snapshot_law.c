@@ -132,6 +132,7 @@ check_longest(struct snapshot_load *l)
     uint8_t out[RECORD_A1_MAX];
     const struct charter *c = l->s->charter;
     struct text t;
+    uint8_t hash[HASH_SIZE];
     struct record_a1 a1 = {.txn = "00000000-0000-7000-8000-000000000000",
                            .attempt = 99,
                            .iat_s = 9999999999,
@@ -183,7 +184,7 @@ check_longest(struct snapshot_load *l)
     a1.target_country = a1.target_operator = a1.target_owner = a1.country = a1.registered = 83;
     memset(requested, 'm', sizeof(requested));
     text_init(&t, out, sizeof(out));
-    if (record_a1_write(l->s->signer, &a1, &t) != ERR_OK)
+    if (record_a1_write(l->s->signer, &a1, &t, hash) != ERR_OK)
         issues_add(l->issues, l->config->charter, 0, NULL,
                    "its longest names make an attestation of more than %d bytes", RECORD_A1_MAX);
 }

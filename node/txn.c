@@ -58,11 +58,11 @@ txn_keep_str(struct txn *t, struct slice s)
 
 /* An empty value is still a field that was there. */
 static struct slice
-field_of(const struct h1_head *head, const char *name, size_t *count)
+field_of(const struct http_head *head, const char *name, size_t *count)
 {
-    const struct h1_field *f = h1_field_find(head, slice_str(name));
+    const struct http_field *f = http_field_find(head, slice_str(name));
 
-    *count = h1_field_count(head, slice_str(name));
+    *count = http_field_count(head, slice_str(name));
     if (f == NULL)
         return SLICE_NONE;
     return f->value.len == 0 ? SLICE_LIT("") : f->value;
@@ -75,7 +75,7 @@ keep(struct txn *t, struct slice s)
 }
 
 static void
-keep_forwarded(struct txn *t, const struct h1_head *head)
+keep_forwarded(struct txn *t, const struct http_head *head)
 {
     for (size_t i = 0; i < head->field_count; i++) {
         if (!slice_eq_nocase(head->fields[i].name, SLICE_LIT("x-forwarded-for")))
@@ -90,7 +90,7 @@ keep_forwarded(struct txn *t, const struct h1_head *head)
 
 /* A date, once, or nothing: it goes to the backend as it came. */
 static void
-keep_api_version(struct txn *t, const struct h1_head *head)
+keep_api_version(struct txn *t, const struct http_head *head)
 {
     size_t count = 0;
     struct slice value = field_of(head, "anthropic-version", &count);
@@ -105,7 +105,7 @@ keep_api_version(struct txn *t, const struct h1_head *head)
 
 /* Law 5: what a client says about residency is not even looked at. */
 static void
-keep_or_drop_residency(struct txn *t, const struct h1_head *head)
+keep_or_drop_residency(struct txn *t, const struct http_head *head)
 {
     if (t->peer_request) {
         size_t count = 0;
@@ -178,29 +178,59 @@ txn_settle(struct txn *t)
     arena_init(&t->arena, NULL, 0);
 }
 
-struct txn *
-txn_new(struct client *c, const struct h1_head *head)
+static void
+link_open(struct txn *t)
 {
-    struct worker *w = c->worker;
+    struct worker *w = t->worker;
+
+    t->next = w->txns;
+    if (t->next != NULL)
+        t->next->prev = t;
+    w->txns = t;
+}
+
+static void
+unlink_open(struct txn *t)
+{
+    if (t->prev != NULL)
+        t->prev->next = t->next;
+    else
+        t->worker->txns = t->next;
+    if (t->next != NULL)
+        t->next->prev = t->prev;
+}
+
+struct exchange *
+txn_part(struct txn *t)
+{
+    struct exchange *x = t->exchange;
+
+    if (x != NULL)
+        x->txn = NULL;
+    t->exchange = NULL;
+    return x;
+}
+
+enum err
+txn_new(struct exchange *x, const struct http_head *head, struct txn **out)
+{
+    struct worker *w = x->worker;
     struct txn *t = txn_take(w);
     size_t count;
 
     if (t == NULL)
-        return NULL;
+        return ERR_NOMEM;
     t->magic = TXN_MAGIC;
     t->worker = w;
-    t->client = c;
-    t->peer_request = c->mesh;
+    link_open(t);
+    t->peer_request = x->caller->mesh;
     t->serial = atomic_fetch_add_explicit(&w->shared->serials, 1, memory_order_relaxed);
     buf_init(&t->body, w->pool, (size_t)w->snapshot->config->body_bytes_max);
     t->pinned = snapshot_ref(w->snapshot);
-    buf_init(&t->held, w->pool, CLIENT_HIGH_WATER);
+    buf_init(&t->held, w->pool, EXCHANGE_HIGH_WATER);
     t->received_ms = clock_wall_ms();
     t->received_at = loop_now(w->loop);
     t->slot_id = UINT32_MAX;
-    if (geo_address_from_sockaddr((const struct sockaddr *)&conn_remote(c->conn)->storage,
-                                  conn_remote(c->conn)->len, &t->remote) != ERR_OK)
-        t->remote.family = 0; /* of no known family: its place is unknown */
     t->authorization = field_of(head, "authorization", &t->authorization_count);
     t->api_key = field_of(head, "x-api-key", &t->api_key_count);
     /* No class has a longer name: what is cut here matches none. What a caller sends must not
@@ -215,9 +245,12 @@ txn_new(struct client *c, const struct h1_head *head)
     if (t->arena.overflowed) {
         t->state = TXN_DONE;
         txn_free(t);
-        return NULL;
+        return ERR_TOOBIG;
     }
-    return t;
+    t->exchange = x;
+    x->txn = t;
+    *out = t;
+    return ERR_OK;
 }
 
 void
@@ -235,6 +268,8 @@ txn_free(struct txn *t)
     ASSERT(t->magic == TXN_MAGIC);
     ASSERT(t->state == TXN_DONE);
     ASSERT(!t->recording && !t->slot_held && !t->waiting && t->upstream == NULL);
+    ASSERT(t->exchange == NULL);
+    unlink_open(t);
     if (t->tenant_entered)
         admission_tenant_leave(w->shared->admission, t->tenant_id);
     if (t->reserved)

@@ -3,11 +3,10 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
-#include "net/h1.h"
 #include "node/answer_body.h"
 #include "node/body.h"
-#include "node/client.h"
 #include "node/endpoint.h"
+#include "node/exchange.h"
 #include "node/upload.h"
 #include "node/upstream.h"
 #include "node/worker.h"
@@ -23,7 +22,7 @@
  * answer); this file owns the memory and the state table. */
 
 #define TXN_ARENA_BYTES 14336 /* three A1s, three answers of peers, permits and names */
-#define TXN_FIELDS_MAX 6144   /* our own header lines of an answer: two attestations at most */
+#define TXN_FIELDS_MAX 6144   /* values of our own in an answer: two attestations at most */
 #define TXN_ATTEMPTS_MAX 3
 #define TXN_TYPE_MAX 512     /* of a Content-Type: its boundary has at most 70 */
 #define TXN_FORWARDED_MAX 16 /* X-Forwarded-For fields */
@@ -46,8 +45,9 @@ struct txn {
     uint32_t magic;
     enum txn_state state;
     struct worker *worker;
-    struct client *client;  /* NULL once it is gone */
-    struct txn *next_grant; /* worker's grant list, or its free list */
+    struct exchange *exchange; /* NULL once it is gone, or parted */
+    struct txn *next, *prev;   /* worker's list of open ones */
+    struct txn *next_grant;    /* worker's grant list, or its free list */
     uint64_t serial;
     struct arena arena;
 
@@ -70,7 +70,6 @@ struct txn {
     bool forwarded_overflow;
     struct slice content_type; /* its first TXN_TYPE_MAX bytes */
     struct slice api_version;  /* anthropic-version, where it has its form */
-    struct geo_address remote; /* the other end of the socket */
 
     /* Who and where. */
     struct snapshot *pinned;  /* in force when the request came */
@@ -119,8 +118,9 @@ struct txn {
     bool drained;                 /* the node stops and cut it */
     bool upstream_lost;           /* the connection ended while its A1 was on its way */
     uint32_t connect_failures;
-    struct slice a1; /* the latest A1, in the arena */
-    uint8_t a1_hash[HASH_SIZE];
+    struct slice a1;                   /* the latest A1, in the arena */
+    uint8_t recording_hash[HASH_SIZE]; /* of the A1 on its way; in a1_hash once it is durable */
+    uint8_t a1_hash[HASH_SIZE];        /* of the latest attempt's */
     uint64_t a1_index;
     uint32_t attempt; /* next attempt's number */
     struct record_attempt attempts[TXN_ATTEMPTS_MAX];
@@ -135,16 +135,12 @@ struct txn {
     struct slice peer_value; /* the whole header member */
 
     /* The answer. */
-    struct h1_parser parser;
-    struct h1_body answer;
     bool answer_begun; /* head read */
     bool committed;    /* head sent to the client */
     bool sent_any;     /* request bytes were handed to the socket */
-    bool got_any;      /* answer bytes came */
-    bool upstream_keep_alive;
     int status;
     struct slice answer_type;
-    int64_t answer_length; /* as its head said; -1: not said */
+    int64_t answer_length; /* as its head said, or HTTP_LENGTH_UNKNOWN */
     uint64_t answer_bytes;
     struct hmac answer_mac;
     struct answer_body seen; /* its events and facts */
@@ -167,9 +163,12 @@ struct txn {
     uint8_t peer_hash[HASH_SIZE];
 };
 
-/* A new transaction of a client whose head was parsed; everything needed of the head is
- * copied. NULL when memory or the arena runs out (answer 503 or 431). */
-struct txn *txn_new(struct client *c, const struct h1_head *head);
+/* A new transaction of an exchange whose head was read; what is needed of the head is copied.
+ * ERR_NOMEM (answer 503); ERR_TOOBIG: the head needs more than the arena has (431). */
+MUST_USE enum err txn_new(struct exchange *x, const struct http_head *head, struct txn **out);
+/* Parts the two: what is still said on the exchange is said without t. Gives back the exchange,
+ * or NULL when it is gone. */
+struct exchange *txn_part(struct txn *t);
 /* The head of a stream's answer was sent: body and arena, which only another attempt or the
  * head would need, go back, so that an open stream holds little. Not for forwarded requests,
  * forms and passthroughs, whose facts stand there. */

@@ -2,7 +2,6 @@
 
 #include "base/check.h"
 #include "node/attest.h"
-#include "node/client.h"
 #include "node/journey.h"
 #include "node/relay.h"
 #include "node/txn.h"
@@ -20,16 +19,16 @@ struct upload {
     struct hmac upstream;
     struct slice served; /* what replaces the model's value; p == NULL: goes as it came */
     size_t model_len;    /* of the value as it came */
-    int64_t announced;   /* Content-Length, or -1 */
+    int64_t announced;   /* length of the body, or HTTP_LENGTH_UNKNOWN */
     uint64_t received;   /* bytes committed to */
     bool ended;          /* the form's last delimiter passed */
     bool broken;         /* the backend takes nothing any more */
 };
 
 struct upload *
-upload_new(const struct h1_head *head)
+upload_new(const struct http_head *head)
 {
-    const struct h1_field *type = h1_field_find(head, SLICE_LIT("content-type"));
+    const struct http_field *type = http_field_find(head, SLICE_LIT("content-type"));
     struct upload *u = malloc(sizeof(*u));
 
     if (u == NULL)
@@ -39,12 +38,11 @@ upload_new(const struct h1_head *head)
     u->served = SLICE_NONE;
     u->model_len = 0;
     u->received = 0;
-    u->announced = head->framing == H1_BODY_LENGTH && head->content_length <= UPLOAD_BYTES_MAX
-                       ? (int64_t)head->content_length
-                       : -1;
+    u->announced =
+        head->body_length <= (int64_t)UPLOAD_BYTES_MAX ? head->body_length : HTTP_LENGTH_UNKNOWN;
     form_init(&u->form, true, NULL, &u->facts);
     /* A fault stays in the reader, and refuses the first byte. */
-    if (h1_field_count(head, SLICE_LIT("content-type")) > 1 ||
+    if (http_field_count(head, SLICE_LIT("content-type")) > 1 ||
         form_type(&u->form, type == NULL ? SLICE_NONE : type->value) != ERR_OK)
         u->form.parser.fault = MULTIPART_FAULT_TYPE;
     return u;
@@ -107,7 +105,7 @@ refuse_verdict(struct txn *t, enum form_verdict v)
 static bool
 known(struct txn *t)
 {
-    struct client *c = t->client;
+    struct exchange *x = t->exchange;
 
     t->upload->mode = UPLOAD_KNOWN;
     t->upload->model_len = t->upload->form.value_used;
@@ -117,10 +115,10 @@ known(struct txn *t)
         journey_refuse(t, REFUSAL_OVERLOADED, "overloaded", "no memory for the model's name", NULL);
         return false;
     }
-    client_body_pause(c);
+    exchange_body_pause(x);
     journey_stream(t);
-    /* t may be gone by now; the client is not before the turn ends. */
-    return c->txn == t && t->state != TXN_REFUSE;
+    /* t may be gone by now; the exchange is not before the turn ends. */
+    return x->txn == t && t->state != TXN_REFUSE;
 }
 
 bool
@@ -167,24 +165,12 @@ static void
 emit(struct txn *t, struct slice bytes)
 {
     struct upload *u = t->upload;
-    struct conn *conn = upstream_conn(t->upstream);
-    uint8_t size[24];
-    struct text head;
-    enum err e = ERR_OK;
 
     if (bytes.len == 0 || u->broken)
         return;
     if (u->served.p != NULL)
         hmac_add(&u->upstream, bytes);
-    text_init(&head, size, sizeof(size));
-    if (u->announced < 0) {
-        h1_write_chunk_head(&head, bytes.len);
-        e = conn_write(conn, text_slice(&head));
-    }
-    e = e == ERR_OK ? conn_write(conn, bytes) : e;
-    if (u->announced < 0)
-        e = e == ERR_OK ? conn_write(conn, H1_CHUNK_TAIL) : e;
-    u->broken = e != ERR_OK;
+    u->broken = upstream_send(t->upstream, bytes) != ERR_OK;
 }
 
 /* What was read goes on as it came, the model's value excepted. */
@@ -274,7 +260,7 @@ upload_length(const struct txn *t)
     struct slice served = served_name(t);
 
     if (u->announced < 0)
-        return -1;
+        return HTTP_LENGTH_UNKNOWN;
     return u->announced + (served.p == NULL ? 0 : (int64_t)served.len - (int64_t)u->model_len);
 }
 
@@ -288,7 +274,7 @@ upload_begin(struct txn *t)
 
     u->mode = UPLOAD_FLOW;
     u->served = served_name(t);
-    conn_set_low_water(upstream_conn(t->upstream), UPLOAD_HIGH_WATER / 2);
+    upstream_low_water(t->upstream, UPLOAD_HIGH_WATER / 2);
     /* The form is read again from its first byte: what was looked at goes on like the rest. */
     text_init(&text, type, sizeof(type));
     text_add_str(&text, "multipart/form-data; boundary=\"");
@@ -305,8 +291,7 @@ bool
 upload_piece(struct txn *t, struct slice piece)
 {
     struct upload *u = t->upload;
-    struct client *c = t->client;
-    struct conn *conn;
+    struct exchange *x = t->exchange;
 
     if (u->received + piece.len > UPLOAD_BYTES_MAX) {
         upload_refuse(t, REFUSAL_REQUEST_TOO_LARGE, "request_too_large",
@@ -317,13 +302,12 @@ upload_piece(struct txn *t, struct slice piece)
     hmac_add(&u->request, piece);
     if (!stream(t, piece))
         return false;
-    conn = upstream_conn(t->upstream);
-    if (u->broken || conn_unsent(conn) > UPLOAD_HIGH_WATER)
-        client_body_pause(c);
+    if (u->broken || upstream_unsent(t->upstream) > UPLOAD_HIGH_WATER)
+        exchange_body_pause(x);
     else
-        client_body_resume(c);
+        exchange_body_resume(x);
     if (!t->answer_begun)
-        conn_deadline(conn, (uint64_t)t->current->config->stream_idle_timeout_ms);
+        upstream_deadline(t->upstream, (uint64_t)t->current->config->stream_idle_timeout_ms);
     return true;
 }
 
@@ -331,32 +315,31 @@ void
 upload_end(struct txn *t)
 {
     struct upload *u = t->upload;
-    struct conn *conn = upstream_conn(t->upstream);
 
     if (multipart_finish(&u->form.parser) != ERR_OK) {
         (void)refuse_verdict(t, FORM_MALFORMED);
         return;
     }
     u->mode = UPLOAD_WHOLE;
-    if (u->announced < 0 && !u->broken)
-        u->broken = conn_write(conn, H1_LAST_CHUNK) != ERR_OK;
+    if (!u->broken)
+        u->broken = upstream_send_end(t->upstream) != ERR_OK;
     if (!t->answer_begun)
-        conn_deadline(conn, (uint64_t)t->current->config->first_byte_timeout_ms);
+        upstream_deadline(t->upstream, (uint64_t)t->current->config->first_byte_timeout_ms);
 }
 
 void
 upload_drained(struct txn *t)
 {
     if (t->upload != NULL && t->upload->mode == UPLOAD_FLOW && !t->upload->broken &&
-        t->client != NULL)
-        client_body_resume(t->client);
+        t->exchange != NULL)
+        exchange_body_resume(t->exchange);
 }
 
 bool
 upload_timed_out(struct txn *t)
 {
     if (t->upload == NULL || t->upload->mode != UPLOAD_FLOW || t->upload->broken ||
-        conn_unsent(upstream_conn(t->upstream)) > 0)
+        upstream_unsent(t->upstream) > 0)
         return false;
     upload_refuse(t, REFUSAL_REQUEST_TIMEOUT, "request_timeout", "the request came too slowly",
                   NULL);
@@ -367,7 +350,7 @@ void
 upload_refuse(struct txn *t, enum refusal refusal, const char *reason, const char *words,
               const char *param)
 {
-    struct client *c = t->client;
+    struct exchange *x = t->exchange;
 
     if (t->state != TXN_SEND && t->state != TXN_RELAY) {
         journey_refuse(t, refusal, reason, words, param);
@@ -381,8 +364,8 @@ upload_refuse(struct txn *t, enum refusal refusal, const char *reason, const cha
     }
     /* The backend answered before it had the whole request: the answer ends without its end. */
     journey_finish(t, RECORD_DENIED);
-    if (c != NULL)
-        client_answer_cut(c);
+    if (x != NULL)
+        exchange_answer_cut(x);
 }
 
 void
@@ -399,16 +382,12 @@ upload_finish(struct txn *t, struct upload_facts *out)
 /* ---- both ways ------------------------------------------------------------------------- */
 
 void
-upload_write_type(const struct txn *t, struct text *out)
+upload_add_type(const struct txn *t, struct http_fields *out)
 {
-    uint8_t value[128];
-    struct text text;
-
-    text_init(&text, value, sizeof(value));
-    text_add_str(&text, "multipart/form-data; boundary=\"");
-    text_add(&text, multipart_boundary(&t->upload->form.parser));
-    text_add_char(&text, '"');
-    h1_write_field(out, SLICE_LIT("Content-Type"), text_slice(&text));
+    text_add_str(&out->text, "multipart/form-data; boundary=\"");
+    text_add(&out->text, multipart_boundary(&t->upload->form.parser));
+    text_add_char(&out->text, '"');
+    http_fields_add_text(out, SLICE_LIT("Content-Type"));
 }
 
 enum err

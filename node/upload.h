@@ -2,7 +2,7 @@
 #define NODE_UPLOAD_H
 
 #include "base/slice.h"
-#include "net/h1.h"
+#include "net/http.h"
 #include "node/form.h"
 #include "node/metrics.h"
 
@@ -27,7 +27,7 @@ struct txn;
 struct upload;
 
 /* For a request whose endpoint takes a form. NULL without memory. */
-struct upload *upload_new(const struct h1_head *head);
+struct upload *upload_new(const struct http_head *head);
 void upload_free(struct upload **u);
 /* The largest body that this request may bring. */
 uint64_t upload_bytes_max(const struct txn *t);
@@ -61,10 +61,10 @@ void upload_refuse(struct txn *t, enum refusal refusal, const char *reason, cons
 
 /* Length of the body that the head announced, or 0. */
 uint64_t upload_announced(const struct txn *t);
-/* Length of the body that goes out, or -1 when it is not known (chunked). */
+/* Length of the body that goes out, or HTTP_LENGTH_UNKNOWN. */
 int64_t upload_length(const struct txn *t);
 /* The rebuilt Content-Type of a form, streamed or held. */
-void upload_write_type(const struct txn *t, struct text *out);
+void upload_add_type(const struct txn *t, struct http_fields *out);
 /* Bytes received, and the commitments over what was received and sent. Once, for the A2. */
 struct upload_facts {
     uint64_t received;

@@ -1,39 +1,14 @@
-#include "node/upstream.h"
+#include "node/upstream_priv.h"
 
 #include "base/check.h"
-#include "crypto/cert.h"
-#include "net/h1.h"
+#include "net/tls_reuse.h"
 #include "node/worker.h"
 
 #include <stdlib.h>
 
 #define UPSTREAM_MAGIC 0x55505354u
-#define BUCKETS 256
 #define IN_MAX (H1_HEAD_MAX + 65536)
 #define OUT_SLACK 32768 /* head of the request: attestation, path, fields */
-
-struct upstream {
-    uint32_t magic;
-    struct upstream_pool *pool;
-    struct upstream *next, *prev;         /* idle: bucket list */
-    struct upstream *lru_next, *lru_prev; /* idle: oldest first */
-    struct conn *conn;
-    struct address address;
-    struct tls *tls; /* reffed: the identity is part of the key */
-    uint32_t top_tenant_id;
-    char spiffe[CERT_URI_MAX]; /* the identity a peer must prove, or "" */
-    upstream_fn fn;            /* NULL while idle */
-    void *owner;
-    bool ready;
-    bool reused;
-};
-
-struct upstream_pool {
-    struct worker *worker;
-    struct upstream buckets[BUCKETS]; /* ring heads */
-    struct upstream lru;              /* ring head */
-    size_t idle;
-};
 
 enum err
 upstream_pool_new(struct worker *w, struct upstream_pool **out)
@@ -43,9 +18,13 @@ upstream_pool_new(struct worker *w, struct upstream_pool **out)
     if (p == NULL)
         return ERR_NOMEM;
     p->worker = w;
-    for (size_t i = 0; i < BUCKETS; i++)
+    for (size_t i = 0; i < UPSTREAM_BUCKETS; i++)
         p->buckets[i].next = p->buckets[i].prev = &p->buckets[i];
     p->lru.lru_next = p->lru.lru_prev = &p->lru;
+    if (tls_reuse_new(&p->reuse) != ERR_OK) {
+        free(p);
+        return ERR_NOMEM;
+    }
     *out = p;
     return ERR_OK;
 }
@@ -92,17 +71,52 @@ upstream_pool_free(struct upstream_pool **out)
         return;
     while (p->lru.lru_next != &p->lru)
         upstream_abort(p->lru.lru_next);
+    tls_reuse_free(&p->reuse);
     free(p);
     *out = NULL;
 }
 
-static size_t
-bucket_of(const struct address *a, const struct tls *tls, uint32_t tenant)
+void
+upstream_pool_changed(struct upstream_pool *p)
 {
-    uint64_t h = (uint64_t)(uintptr_t)tls * UINT64_C(0x9e3779b97f4a7c15) ^
-                 (uint64_t)address_port(a) << 20 ^ tenant;
+    tls_reuse_clear(p->reuse);
+}
 
-    return (size_t)((h * UINT64_C(0x9e3779b97f4a7c15)) >> 56) % BUCKETS;
+/* What a connection is kept for. */
+struct key {
+    const struct address *address;
+    struct tls *tls;
+    const char *spiffe;
+    uint32_t backend_id;
+    uint32_t top_tenant_id;
+};
+
+static size_t
+bucket_of(const struct key *k)
+{
+    uint64_t h = (uint64_t)(uintptr_t)k->tls * UINT64_C(0x9e3779b97f4a7c15) ^
+                 (uint64_t)address_port(k->address) << 40 ^ (uint64_t)k->backend_id << 20 ^
+                 k->top_tenant_id;
+
+    return (size_t)((h * UINT64_C(0x9e3779b97f4a7c15)) >> 56) % UPSTREAM_BUCKETS;
+}
+
+static struct key
+key_of(const struct upstream *u)
+{
+    return (struct key){.address = &u->address,
+                        .tls = u->tls,
+                        .spiffe = u->spiffe,
+                        .backend_id = u->backend_id,
+                        .top_tenant_id = u->top_tenant_id};
+}
+
+static bool
+is_for(const struct upstream *u, const struct key *k)
+{
+    return u->tls == k->tls && u->backend_id == k->backend_id &&
+           u->top_tenant_id == k->top_tenant_id && address_equal(&u->address, k->address) &&
+           strcmp(u->spiffe, k->spiffe) == 0;
 }
 
 /* A peer must be the node that the charter names, not just any node of the mesh CA. */
@@ -116,38 +130,56 @@ peer_is(struct upstream *u)
                                     strcmp(facts.spiffe, u->spiffe) == 0);
 }
 
+/* Bytes that answer nothing: whatever comes on such a connection is not to be believed. */
+static void
+count_desync(const struct upstream *u)
+{
+    metrics_add(&u->pool->worker->shared->metrics.upstream_desync);
+}
+
 static void
 on_conn(void *owner, struct conn *c, unsigned events)
 {
     struct upstream *u = owner;
+    unsigned told = 0;
 
-    (void)c;
     ASSERT(u->magic == UPSTREAM_MAGIC);
+    if ((events & CONN_DATA) != 0 && !u->asked) {
+        count_desync(u);
+        events = CONN_FAILED;
+    }
     if (u->fn == NULL) {
         /* Idle: whatever comes now, bytes or the end, makes it useless. */
         upstream_abort(u);
         return;
     }
     if ((events & CONN_OPENED) != 0) {
-        conn_deadline(u->conn, 0);
-        if (!peer_is(u)) {
-            events = CONN_FAILED;
-        } else {
-            u->ready = true;
-        }
+        conn_deadline(c, 0);
+        u->ready = conn_is_open(c) && peer_is(u);
+        told |= u->ready ? UPSTREAM_OPENED : UPSTREAM_ENDED;
     }
-    u->fn(u->owner, u, events);
+    if ((events & CONN_DATA) != 0) {
+        u->heard = true;
+        told |= UPSTREAM_DATA;
+    }
+    if ((events & CONN_DRAINED) != 0)
+        told |= UPSTREAM_DRAINED;
+    if ((events & CONN_TIMED_OUT) != 0)
+        told |= UPSTREAM_TIMED_OUT;
+    if ((events & (CONN_EOF | CONN_FAILED)) != 0) {
+        u->ended = true;
+        told |= UPSTREAM_ENDED;
+    }
+    u->fn(u->owner, u, told);
 }
 
 static struct upstream *
-take_idle(struct upstream_pool *p, const struct address *a, const struct tls *tls,
-          const char *spiffe, uint32_t tenant)
+take_idle(struct upstream_pool *p, const struct key *k)
 {
-    struct upstream *head = &p->buckets[bucket_of(a, tls, tenant)];
+    struct upstream *head = &p->buckets[bucket_of(k)];
 
     for (struct upstream *u = head->prev; u != head; u = u->prev) {
-        if (u->tls != tls || u->top_tenant_id != tenant || !address_equal(&u->address, a) ||
-            strcmp(u->spiffe, spiffe) != 0 || !conn_is_open(u->conn))
+        if (!is_for(u, k) || !conn_is_open(u->conn))
             continue;
         unlink_idle(u);
         return u;
@@ -156,33 +188,35 @@ take_idle(struct upstream_pool *p, const struct address *a, const struct tls *tl
 }
 
 static enum err
-connect_new(struct upstream_pool *p, struct snapshot *s, const struct mesh_target *target,
-            const char *spiffe, uint32_t tenant, size_t out_max, struct upstream **out)
+connect_new(struct upstream_pool *p, const struct snapshot *s, const struct key *k, size_t out_max,
+            struct upstream **out)
 {
     struct upstream *u = calloc(1, sizeof(*u));
     struct conn_opts opts = {.loop = p->worker->loop,
                              .pool = p->worker->pool,
-                             .tls = target->tls,
                              .fn = on_conn,
                              .owner = u,
                              .in_max = IN_MAX,
                              .out_max = out_max,
-                             .guard = s->egress};
+                             .guard = s->egress,
+                             .reuse = p->reuse};
     enum err e;
 
     if (u == NULL)
         return ERR_NOMEM;
     u->magic = UPSTREAM_MAGIC;
     u->pool = p;
-    u->address = target->address;
-    u->top_tenant_id = tenant;
-    (void)slice_copy_str(slice_str(spiffe), u->spiffe, sizeof(u->spiffe));
-    e = conn_connect(&opts, &target->address, &u->conn);
+    u->address = *k->address;
+    u->tls = k->tls == NULL ? NULL : tls_ref(k->tls);
+    u->backend_id = k->backend_id;
+    u->top_tenant_id = k->top_tenant_id;
+    (void)slice_copy_str(slice_str(k->spiffe), u->spiffe, sizeof(u->spiffe));
+    opts.tls = u->tls;
+    e = conn_connect(&opts, &u->address, &u->conn);
     if (e != ERR_OK) {
-        free(u);
+        destroy(u);
         return e;
     }
-    u->tls = target->tls == NULL ? NULL : tls_ref(target->tls);
     conn_deadline(u->conn, (uint64_t)s->config->connect_timeout_ms);
     *out = u;
     return ERR_OK;
@@ -190,35 +224,38 @@ connect_new(struct upstream_pool *p, struct snapshot *s, const struct mesh_targe
 
 enum err
 upstream_checkout(struct upstream_pool *p, struct snapshot *s, struct permit *permit,
-                  uint32_t top_tenant_id, size_t request_bytes, upstream_fn fn, void *owner,
-                  struct upstream **out)
+                  const struct upstream_use *use, struct upstream **out)
 {
     uint32_t index;
     const struct mesh_target *target;
-    const char *spiffe = "";
     struct upstream *u;
+    struct key k;
     enum err e;
 
     if (permit == NULL || !permit_spend(permit))
         return ERR_FORBIDDEN;
     index = permit_target(permit);
     target = permit_is_node(permit) ? &s->nodes[index] : &s->backends[index];
-    if (permit_is_node(permit))
-        spiffe = s->charter->nodes[index].spiffe;
     if (!target->is_set)
         return ERR_FORBIDDEN;
-    u = take_idle(p, &target->address, target->tls, spiffe, top_tenant_id);
+    k = (struct key){.address = &target->address,
+                     .tls = target->tls,
+                     .spiffe = permit_is_node(permit) ? s->charter->nodes[index].spiffe : "",
+                     .backend_id = permit_is_node(permit) ? UINT32_MAX : s->backend_ids[index],
+                     .top_tenant_id = use->top_tenant_id};
+    u = take_idle(p, &k);
     if (u != NULL) {
         u->reused = true;
         conn_deadline(u->conn, 0);
-        conn_set_out_max(u->conn, request_bytes + OUT_SLACK);
+        conn_set_out_max(u->conn, use->request_bytes + OUT_SLACK);
     } else {
-        e = connect_new(p, s, target, spiffe, top_tenant_id, request_bytes + OUT_SLACK, &u);
+        e = connect_new(p, s, &k, use->request_bytes + OUT_SLACK, &u);
         if (e != ERR_OK)
             return e;
     }
-    u->fn = fn;
-    u->owner = owner;
+    upstream_forget(u);
+    u->fn = use->fn;
+    u->owner = use->owner;
     *out = u;
     return ERR_OK;
 }
@@ -235,25 +272,30 @@ upstream_reused(const struct upstream *u)
     return u->reused;
 }
 
-struct conn *
-upstream_conn(struct upstream *u)
+enum err
+upstream_error(const struct upstream *u)
 {
-    return u->conn;
+    return conn_error(u->conn);
 }
 
 void
 upstream_return(struct upstream *u)
 {
     struct upstream_pool *p = u->pool;
-    struct upstream *head = &p->buckets[bucket_of(&u->address, u->tls, u->top_tenant_id)];
+    struct key k = key_of(u);
+    struct upstream *head = &p->buckets[bucket_of(&k)];
+    bool has_more = buf_used(conn_in(u->conn)) > u->lent;
 
     ASSERT(u->magic == UPSTREAM_MAGIC && u->next == NULL);
-    if (buf_used(conn_in(u->conn)) > 0 || conn_unsent(u->conn) > 0 || !conn_is_open(u->conn)) {
+    if (has_more)
+        count_desync(u);
+    if (has_more || !upstream_may_follow(u)) {
         upstream_abort(u);
         return;
     }
     if (p->idle == UPSTREAM_IDLE_MAX)
         upstream_abort(p->lru.lru_next);
+    upstream_forget(u);
     u->fn = NULL;
     u->owner = NULL;
     u->prev = head->prev;

@@ -11,17 +11,15 @@
 #include <stdlib.h>
 
 #define WORKER_KEPT_BYTES (64u << 20) /* idle buffer blocks a worker keeps */
-#define WORKER_BLOCKS_KEPT 256        /* idle arenas of transactions */
+#define WORKER_TRIM_MS 1000           /* the period after which what was not needed goes */
 #define WORKER_GATHER_US 500          /* how long a busy worker holds records back */
 
 struct ledger_entry *
 worker_entry(struct worker *w)
 {
-    struct ledger_entry *entry = w->free_entries;
+    struct ledger_entry *entry = spare_take(&w->entries);
 
-    if (entry != NULL)
-        w->free_entries = entry->next;
-    else
+    if (entry == NULL)
         entry = malloc(sizeof(*entry));
     if (entry != NULL) {
         entry->next = NULL;
@@ -33,33 +31,22 @@ worker_entry(struct worker *w)
 uint8_t *
 worker_block(struct worker *w)
 {
-    uint8_t *block = w->free_blocks;
+    uint8_t *block = spare_take(&w->blocks);
 
-    if (block == NULL)
-        return aligned_alloc(16, TXN_ARENA_BYTES);
-    memcpy(&w->free_blocks, block, sizeof(w->free_blocks));
-    w->block_count--;
-    return block;
+    return block != NULL ? block : aligned_alloc(16, TXN_ARENA_BYTES);
 }
 
 void
 worker_block_return(struct worker *w, uint8_t *block)
 {
-    if (w->block_count == WORKER_BLOCKS_KEPT) {
-        free(block);
-        return;
-    }
-    memcpy(block, &w->free_blocks, sizeof(w->free_blocks));
-    w->free_blocks = block;
-    w->block_count++;
+    spare_put(&w->blocks, block);
 }
 
 void
 worker_entry_return(struct worker *w, struct ledger_entry *entry)
 {
     w->records--;
-    entry->next = w->free_entries;
-    w->free_entries = entry;
+    spare_put(&w->entries, entry);
 }
 
 void
@@ -91,6 +78,27 @@ on_rest(void *context)
     worker_hand_over(context);
 }
 
+/* The clock of what is kept for reuse runs only while anything is. */
+static void
+keep_time(struct worker *w)
+{
+    if (w->trimming || buf_pool_kept(w->pool) + w->blocks.count + w->entries.count == 0)
+        return;
+    w->trimming = true;
+    timer_set(w->trim, WORKER_TRIM_MS);
+}
+
+static void
+on_trim(void *context)
+{
+    struct worker *w = context;
+
+    w->trimming = false;
+    buf_pool_trim(w->pool);
+    (void)spare_trim(&w->blocks);
+    (void)spare_trim(&w->entries);
+}
+
 static void
 publish_load(struct worker *w)
 {
@@ -107,6 +115,7 @@ on_turn_end(void *context)
     struct worker *w = context;
 
     publish_load(w);
+    keep_time(w);
     if (overload_stage(w->shared->overload) >= PRESSURE_SHED)
         client_shed(w);
 }
@@ -167,6 +176,7 @@ take_snapshots(struct worker *w)
     (void)pthread_mutex_unlock(&s->lock);
     if (old->generation != w->snapshot->generation) {
         identity_cache_clear(w->identities);
+        upstream_pool_changed(w->upstreams);
         revoke_all(w);
     }
     snapshot_unref(&old);
@@ -265,6 +275,8 @@ make(struct worker *w)
         e = legal_digests_new(&w->legal_digests);
     if (e == ERR_OK)
         e = upstream_pool_new(w, &w->upstreams);
+    if (e == ERR_OK)
+        e = timer_new(w->loop, on_trim, w, &w->trim);
     w->own = calloc(BITS_COUNT_MAX, sizeof(*w->own));
     if (e == ERR_OK && w->own == NULL)
         e = ERR_NOMEM;
@@ -283,6 +295,7 @@ drop(struct worker *w)
     listener_free(&w->public_listener);
     listener_free(&w->mesh_listener);
     upstream_pool_free(&w->upstreams);
+    timer_free(&w->trim);
     loop_free(&w->loop); /* destroys what is buried */
     while (w->free_txns != NULL) {
         struct txn *t = w->free_txns;
@@ -290,18 +303,8 @@ drop(struct worker *w)
         w->free_txns = t->next_grant;
         free(t);
     }
-    while (w->free_blocks != NULL) {
-        uint8_t *block = w->free_blocks;
-
-        memcpy(&w->free_blocks, block, sizeof(w->free_blocks));
-        free(block);
-    }
-    while (w->free_entries != NULL) {
-        struct ledger_entry *entry = w->free_entries;
-
-        w->free_entries = entry->next;
-        free(entry);
-    }
+    spare_free(&w->blocks);
+    spare_free(&w->entries);
     identity_cache_free(&w->identities);
     jscan_keys_free(&w->keys);
     legal_digests_free(&w->legal_digests);

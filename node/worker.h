@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/jscan.h"
+#include "base/spare.h"
 #include "crypto/random.h"
 #include "health/view.h"
 #include "net/listener.h"
@@ -71,13 +72,15 @@ struct worker {
     struct listener *mesh_listener;
     struct choose_own *own; /* scratch for choose, BITS_COUNT_MAX */
     struct legal_digests *legal_digests;
-    struct random_stock random; /* request ids and ties: nothing secret */
-    struct client *clients;     /* list of open ones */
-    struct ledger_entry *free_entries;
+    struct random_stock random;    /* request ids and ties: nothing secret */
+    struct client *clients;        /* list of open ones */
+    struct txn *txns;              /* list of open ones */
+    struct spare entries;          /* records for the ledger, none of them in use */
     struct ledger_entry *gathered; /* records of this turn, newest first */
     struct txn *free_txns;
-    void *free_blocks; /* arenas of transactions: a list through their first bytes */
-    size_t block_count;
+    struct spare blocks; /* arenas of transactions */
+    struct timer *trim;
+    bool trimming; /* its timer is set: something is kept */
     size_t txn_count;
     pthread_mutex_t grant_lock; /* of grants */
     struct txn *grants;         /* queued requests that got a slot */

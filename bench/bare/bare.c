@@ -6,7 +6,9 @@
 #include "bare/relay.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "crypto/memory.h"
 #include "net/listener.h"
+#include "net/tls_reuse.h"
 
 #include <err.h>
 #include <signal.h>
@@ -64,6 +66,7 @@ make_tls(struct relay *r, char **files)
 
     must(tls_server_new(&server, &r->server_tls, &why), why);
     must(tls_client_new(&client, &r->client_tls, &why), why);
+    must(tls_reuse_new(&r->reuse), "memory");
     free((void *)(uintptr_t)cert.p);
     free((void *)(uintptr_t)key.p);
     free((void *)(uintptr_t)own_cert.p);
@@ -87,6 +90,7 @@ main(int argc, char **argv)
 
     if (argc != 8)
         errx(2, "usage: bench_bare LISTEN-PORT BACKEND-PORT CERT KEY CLIENT-CERT CLIENT-KEY CA");
+    must(crypto_memory_init(), "memory");
     must(address_parse(LOCALHOST, port_of(argv[1]), &at), "address");
     must(address_parse(LOCALHOST, port_of(argv[2]), &r.backend), "address");
     if (!text_format(r.host, sizeof(r.host), "%s:%u", LOCALHOST, port_of(argv[2])))
@@ -105,6 +109,7 @@ main(int argc, char **argv)
     relay_end(&r);
     loop_free(&r.loop);
     buf_pool_free(&r.pool);
+    tls_reuse_free(&r.reuse);
     tls_unref(&r.server_tls);
     tls_unref(&r.client_tls);
     egress_free(&r.guard);

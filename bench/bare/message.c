@@ -4,10 +4,10 @@
 void
 message_add_fields(const struct h1_head *head, struct text *out)
 {
-    for (size_t i = 0; i < head->field_count; i++) {
-        const struct h1_field *f = &head->fields[i];
+    for (size_t i = 0; i < head->http.field_count; i++) {
+        const struct http_field *f = &head->http.fields[i];
 
-        if (!f->hop && !slice_eq_nocase(f->name, SLICE_LIT("host")) &&
+        if (!slice_eq_nocase(f->name, SLICE_LIT("host")) &&
             !slice_eq_nocase(f->name, SLICE_LIT("content-length")))
             h1_write_field(out, f->name, f->value);
     }

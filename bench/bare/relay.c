@@ -136,13 +136,13 @@ answer_head(struct relay_backend *b)
         e = h1_parse_head(&b->parser, buf_slice(conn_in(b->conn)), &head, &len);
         if (e != ERR_OK)
             return e;
-        if (head.status >= 200)
+        if (head.http.status >= 200)
             break;
         conn_consume(b->conn, len);
         h1_parser_init(&b->parser, H1_RESPONSE);
     }
     text_init(&out, storage, sizeof(storage));
-    h1_write_status_line(&out, head.status);
+    h1_write_status_line(&out, head.http.status);
     message_add_fields(&head, &out);
     message_add_framing(&head, &b->rechunk, &out);
     if (!message_write_text(b->client->conn, &out))
@@ -239,6 +239,7 @@ take_backend(struct client *c)
     struct conn_opts opts = {.loop = r->loop,
                              .pool = r->pool,
                              .tls = r->client_tls,
+                             .reuse = r->reuse,
                              .fn = on_backend,
                              .in_max = IN_MAX,
                              .out_max = OUT_MAX,
@@ -278,14 +279,14 @@ request_head(struct client *c)
     if (e != ERR_OK)
         return e;
     text_init(&out, storage, sizeof(storage));
-    h1_write_request_line(&out, head.method, head.target);
+    h1_write_request_line(&out, head.http.method, head.target);
     h1_write_field(&out, SLICE_LIT("Host"), slice_str(c->relay->host));
     message_add_fields(&head, &out);
     message_add_framing(&head, &c->rechunk, &out);
     if (!message_write_text(c->backend->conn, &out))
         return ERR_FULL;
     c->keep_alive = head.keep_alive;
-    c->backend->parser.head_request = head.method == H1_HEAD;
+    c->backend->parser.head_request = head.http.method == HTTP_HEAD;
     h1_body_init(&c->body, head.framing, head.content_length);
     c->in_body = true;
     conn_consume(c->conn, len);

@@ -20,6 +20,7 @@ struct relay {
     struct buf_pool *pool;
     struct tls *server_tls;
     struct tls *client_tls;
+    struct tls_reuse *reuse;
     struct egress *guard;
     struct address backend;
     char host[RELAY_HOST_MAX];  /* "address:port", for Host */

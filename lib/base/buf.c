@@ -1,18 +1,15 @@
 #include "base/buf.h"
 
 #include "base/check.h"
+#include "base/spare.h"
 
 #include <stdlib.h>
 
 #define BLOCK_SHIFT_MIN 12 /* 4 KiB */
 #define BLOCK_CLASSES 20   /* up to 2 GiB; the owner's max decides long before */
 
-struct block {
-    struct block *next;
-};
-
 struct buf_pool {
-    struct block *kept[BLOCK_CLASSES];
+    struct spare kept[BLOCK_CLASSES];
     size_t kept_bytes;
     size_t kept_bytes_max;
     size_t held;
@@ -36,18 +33,23 @@ buf_pool_free(struct buf_pool **pool)
     if (*pool == NULL)
         return;
     ASSERT((*pool)->held == 0);
-    for (size_t i = 0; i < BLOCK_CLASSES; i++) {
-        struct block *b = (*pool)->kept[i];
-
-        while (b != NULL) {
-            struct block *next = b->next;
-
-            free(b);
-            b = next;
-        }
-    }
+    for (size_t i = 0; i < BLOCK_CLASSES; i++)
+        spare_free(&(*pool)->kept[i]);
     free(*pool);
     *pool = NULL;
+}
+
+void
+buf_pool_trim(struct buf_pool *pool)
+{
+    for (size_t i = 0; i < BLOCK_CLASSES; i++)
+        pool->kept_bytes -= spare_trim(&pool->kept[i]) << (i + BLOCK_SHIFT_MIN);
+}
+
+size_t
+buf_pool_kept(const struct buf_pool *pool)
+{
+    return pool->kept_bytes;
 }
 
 size_t
@@ -70,33 +72,26 @@ static uint8_t *
 block_get(struct buf_pool *pool, size_t class)
 {
     size_t size = (size_t)1 << (class + BLOCK_SHIFT_MIN);
-    struct block *b = pool->kept[class];
+    uint8_t *p = spare_take(&pool->kept[class]);
 
-    if (b != NULL) {
-        pool->kept[class] = b->next;
+    if (p != NULL)
         pool->kept_bytes -= size;
-    } else {
-        b = malloc(size);
-        if (b == NULL)
-            return NULL;
-    }
-    pool->held += size;
-    return (uint8_t *)b;
+    else
+        p = malloc(size);
+    if (p != NULL)
+        pool->held += size;
+    return p;
 }
 
 static void
 block_put(struct buf_pool *pool, uint8_t *p, size_t size)
 {
-    size_t class = class_of(size);
-    struct block *b = (struct block *)(void *)p;
-
     pool->held -= size;
     if (pool->kept_bytes + size > pool->kept_bytes_max) {
-        free(b);
+        free(p);
         return;
     }
-    b->next = pool->kept[class];
-    pool->kept[class] = b;
+    spare_put(&pool->kept[class_of(size)], p);
     pool->kept_bytes += size;
 }
 

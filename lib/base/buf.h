@@ -16,6 +16,9 @@ struct buf_pool; /* one per thread; not thread-safe */
 /* kept_bytes_max: idle blocks kept for reuse. Gives. */
 MUST_USE enum err buf_pool_new(struct buf_pool **out, size_t kept_bytes_max);
 void buf_pool_free(struct buf_pool **pool); /* every buffer must have been released */
+/* A period ends: idle blocks that it did not need go (base/spare.h). */
+void buf_pool_trim(struct buf_pool *pool);
+size_t buf_pool_kept(const struct buf_pool *pool); /* bytes of idle blocks */
 /* Bytes that buffers of this pool hold now. */
 size_t buf_pool_held(const struct buf_pool *pool);
 

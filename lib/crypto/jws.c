@@ -180,8 +180,19 @@ jws_header(const struct key *key, const char *typ, struct text *out)
 enum err
 jws_sign(const struct key *key, struct slice encoded_header, struct slice payload, struct text *out)
 {
+    uint8_t hash[HASH_SIZE];
+
+    return jws_sign_hashed(key, encoded_header, payload, out, hash);
+}
+
+enum err
+jws_sign_hashed(const struct key *key, struct slice encoded_header, struct slice payload,
+                struct text *out, uint8_t hash[HASH_SIZE])
+{
     uint8_t signature[KEY_SIGN_SIZE];
     size_t from = out->used;
+    struct slice input;
+    struct hash hashed;
     enum err e;
 
     text_add(out, encoded_header);
@@ -189,12 +200,19 @@ jws_sign(const struct key *key, struct slice encoded_header, struct slice payloa
     text_add_b64url(out, payload);
     if (!text_ok(out))
         return ERR_TOOBIG;
-    e = key_sign(key, slice_of(out->p + from, out->used - from), signature);
+    input = slice_of(out->p + from, out->used - from);
+    hash_init(&hashed);
+    hash_add(&hashed, input);
+    e = key_sign_hashed(key, input, &hashed, signature);
     if (e != ERR_OK) {
         out->used = from;
         return e;
     }
     text_add_char(out, '.');
     text_add_b64url(out, slice_of(signature, sizeof(signature)));
-    return text_ok(out) ? ERR_OK : ERR_TOOBIG;
+    if (!text_ok(out))
+        return ERR_TOOBIG;
+    hash_add(&hashed, slice_of(out->p + from + input.len, out->used - from - input.len));
+    hash_final(&hashed, hash);
+    return ERR_OK;
 }

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/slice.h"
 #include "base/text.h"
+#include "crypto/hash.h"
 #include "crypto/key.h"
 
 /* Strict compact JWS (RFC 7515 section 3.1, RFC 8725). */
@@ -39,6 +40,9 @@ MUST_USE enum err jws_verify(const struct jws *jws, const struct key *key);
 MUST_USE enum err jws_header(const struct key *key, const char *typ, struct text *out);
 MUST_USE enum err jws_sign(const struct key *key, struct slice encoded_header, struct slice payload,
                            struct text *out);
+/* The same, and the SHA-256 of what was appended: its signing input is hashed once for both. */
+MUST_USE enum err jws_sign_hashed(const struct key *key, struct slice encoded_header,
+                                  struct slice payload, struct text *out, uint8_t hash[HASH_SIZE]);
 
 /* A JWK set (RFC 7517 section 5). Refused whole: a duplicate kid, a key without kid
  * when there is more than one, a symmetric or private or weak or malformed key, more

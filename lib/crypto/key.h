@@ -26,6 +26,7 @@ bool key_alg_parse(struct slice name, enum key_alg *out);
 #define KEY_RSA_BITS_MIN 2048
 #define KEY_RSA_BITS_MAX 8192
 
+struct hash;
 struct key; /* public, or public and private; immutable; safe to use from many threads */
 
 /* New private key: KEY_ES256 or KEY_EDDSA only. Gives. */
@@ -56,6 +57,10 @@ const char *key_thumbprint(const struct key *key);
 
 /* Signs into exactly KEY_SIGN_SIZE bytes. ERR_FORBIDDEN with a public key. */
 MUST_USE enum err key_sign(const struct key *key, struct slice message, uint8_t out[KEY_SIGN_SIZE]);
+/* The same for a caller that has hashed the message: `hashed` took exactly its bytes, and
+ * stays as it is. (Ed25519 reads the message all the same.) */
+MUST_USE enum err key_sign_hashed(const struct key *key, struct slice message,
+                                  const struct hash *hashed, uint8_t out[KEY_SIGN_SIZE]);
 /* ERR_OK only for a valid signature in its one allowed form; ERR_AUTH otherwise. */
 MUST_USE enum err key_verify(const struct key *key, struct slice message, struct slice signature);
 

@@ -149,7 +149,7 @@ signer_leave(const struct key *key, EVP_PKEY_CTX *ctx)
 }
 
 static enum err
-sign_es256(const struct key *key, struct slice message, uint8_t out[KEY_SIGN_SIZE])
+sign_es256(const struct key *key, struct hash hashed, uint8_t out[KEY_SIGN_SIZE])
 {
     uint8_t digest[HASH_SIZE], der[DER_SIZE_MAX];
     size_t len = sizeof(der);
@@ -157,7 +157,7 @@ sign_es256(const struct key *key, struct slice message, uint8_t out[KEY_SIGN_SIZ
 
     if (ctx == NULL)
         return ERR_NOMEM;
-    hash_sha256(message, digest);
+    hash_final(&hashed, digest);
     if (EVP_PKEY_sign(ctx, der, &len, digest, sizeof(digest)) != 1) {
         EVP_PKEY_CTX_free(ctx); /* in an unknown state */
         return ERR_CRYPTO;
@@ -299,12 +299,23 @@ verify_eddsa(const struct key *key, struct slice message, struct slice signature
 enum err
 key_sign(const struct key *key, struct slice message, uint8_t out[KEY_SIGN_SIZE])
 {
+    struct hash hashed;
+
+    hash_init(&hashed);
+    hash_add(&hashed, message);
+    return key_sign_hashed(key, message, &hashed, out);
+}
+
+enum err
+key_sign_hashed(const struct key *key, struct slice message, const struct hash *hashed,
+                uint8_t out[KEY_SIGN_SIZE])
+{
     enum err e;
 
     if (!key->is_private)
         return ERR_FORBIDDEN;
     if (key->alg == KEY_ES256)
-        e = sign_es256(key, message, out);
+        e = sign_es256(key, *hashed, out);
     else if (key->alg == KEY_EDDSA)
         e = sign_eddsa(key, message, out);
     else

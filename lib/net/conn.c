@@ -285,7 +285,7 @@ conn_new(const struct conn_opts *opts, int fd, enum conn_state state, struct con
     if (c->read_event == NULL || c->write_event == NULL ||
         timer_new(c->loop, on_timer, c, &c->timer) != ERR_OK)
         goto fail;
-    if (opts->tls != NULL && conn_tls_init(c, opts->tls) != ERR_OK)
+    if (opts->tls != NULL && conn_tls_init(c, opts->tls, opts->reuse) != ERR_OK)
         goto fail;
     loop_count_conn(c->loop, 1);
     c->sockets = opts->sockets;

@@ -29,6 +29,7 @@ enum conn_event {
 };
 
 struct conn;
+struct tls_reuse;
 typedef void (*conn_fn)(void *owner, struct conn *c, unsigned events);
 
 struct conn_opts {
@@ -40,6 +41,7 @@ struct conn_opts {
     size_t in_max;
     size_t out_max;
     const struct egress *guard; /* for conn_connect: addresses outside fail with ERR_FORBIDDEN */
+    struct tls_reuse *reuse;    /* clients: where sessions are kept; NULL: each one is new */
     _Atomic int64_t *sockets;   /* counts this one until its socket is closed; NULL: nobody does */
 };
 

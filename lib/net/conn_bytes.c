@@ -82,6 +82,8 @@ conn_fill(struct conn *c, unsigned *events)
         }
         break;
     }
+    if (c->ssl != NULL && !conn_tls_holds(c))
+        conn_tls_rest(c);
     /* A full buffer reads on in conn_consume(); until then the event would only spin. */
     if (buf_left(&c->in) == 0)
         conn_want_read(c, false);

@@ -62,8 +62,8 @@ void conn_fail(struct conn *c, enum err e);
 bool conn_fill(struct conn *c, unsigned *events);
 bool conn_drain(struct conn *c);
 
-/* conn_tls.c: init refs tls. */
-MUST_USE enum err conn_tls_init(struct conn *c, struct tls *tls);
+/* conn_tls.c: init refs tls; reuse may be NULL. */
+MUST_USE enum err conn_tls_init(struct conn *c, struct tls *tls, struct tls_reuse *reuse);
 void conn_tls_fini(struct conn *c);
 /* These give ERR_AGAIN when the session only has to wait. */
 MUST_USE enum err conn_tls_handshake(struct conn *c); /* ERR_AUTH: who the peer is doesn't hold */
@@ -71,6 +71,8 @@ MUST_USE enum err conn_tls_read(struct conn *c, uint8_t *at, size_t room, size_t
 MUST_USE enum err conn_tls_write(struct conn *c, struct slice bytes, size_t *out);
 /* Whether the session holds bytes that the socket will not announce again. */
 bool conn_tls_holds(const struct conn *c);
+/* Gives the record buffers back, unless they hold something. */
+void conn_tls_rest(struct conn *c);
 void conn_tls_goodbye(struct conn *c);
 
 #endif

@@ -2,24 +2,105 @@
 
 #include "net/conn_priv.h"
 
+#include <errno.h>
+#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+
+/* ---- the socket, as OpenSSL sees it -------------------------------------------------------- */
+
+/* OpenSSL's own socket BIO uses read() and write(), which go through the layer of files and
+ * raise SIGPIPE; these go to the socket. */
+
+static bool
+must_wait(void)
+{
+    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+}
+
+static int
+socket_read(BIO *bio, char *at, int room)
+{
+    struct conn *c = BIO_get_data(bio);
+    ssize_t n = recv(c->fd, at, (size_t)room, 0);
+
+    BIO_clear_retry_flags(bio);
+    if (n < 0 && must_wait())
+        BIO_set_retry_read(bio);
+    if (n == 0)
+        BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
+    return (int)n;
+}
+
+static int
+socket_write(BIO *bio, const char *at, int len)
+{
+    struct conn *c = BIO_get_data(bio);
+    ssize_t n = send(c->fd, at, (size_t)len, MSG_NOSIGNAL);
+
+    BIO_clear_retry_flags(bio);
+    if (n < 0 && must_wait())
+        BIO_set_retry_write(bio);
+    return (int)n;
+}
+
+static long
+socket_control(BIO *bio, int command, long number, void *pointer)
+{
+    (void)number;
+    (void)pointer;
+    switch (command) {
+    case BIO_CTRL_FLUSH:
+        return 1;
+    case BIO_CTRL_EOF:
+        return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0;
+    default:
+        return 0;
+    }
+}
+
+BIO_METHOD *
+tls_socket_method(void)
+{
+    BIO_METHOD *m = BIO_meth_new(BIO_TYPE_START | BIO_TYPE_SOURCE_SINK, "connection");
+
+    if (m != NULL &&
+        (BIO_meth_set_read(m, socket_read) != 1 || BIO_meth_set_write(m, socket_write) != 1 ||
+         BIO_meth_set_ctrl(m, socket_control) != 1)) {
+        BIO_meth_free(m);
+        return NULL;
+    }
+    return m;
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
 
 enum err
-conn_tls_init(struct conn *c, struct tls *tls)
+conn_tls_init(struct conn *c, struct tls *tls, struct tls_reuse *reuse)
 {
-    c->tls = tls_ref(tls);
-    c->ssl = tls_session(c->tls, c->fd, &c->hello);
-    if (c->ssl == NULL) {
-        tls_unref(&c->tls);
+    BIO *bio = BIO_new(tls->socket_method);
+
+    if (bio == NULL)
         return ERR_NOMEM;
-    }
+    BIO_set_data(bio, c);
+    BIO_set_init(bio, 1);
+    c->ssl = tls_session(tls, bio, &c->hello);
+    if (c->ssl == NULL)
+        return ERR_NOMEM;
+    c->tls = tls_ref(tls);
+    if (reuse != NULL)
+        tls_reuse_begin(reuse, tls, c->ssl);
     return ERR_OK;
 }
 
 void
 conn_tls_fini(struct conn *c)
 {
+    /* An end without its close is an error of this connection, not of the session: OpenSSL would
+     * make that one useless for those that go on with it (RFC 4346 dropped this in TLS 1.1). */
+    if (c->ssl != NULL)
+        SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(c->ssl);
     c->ssl = NULL;
     tls_unref(&c->tls);
@@ -131,6 +212,12 @@ bool
 conn_tls_holds(const struct conn *c)
 {
     return SSL_has_pending(c->ssl) == 1;
+}
+
+void
+conn_tls_rest(struct conn *c)
+{
+    (void)SSL_free_buffers(c->ssl);
 }
 
 void

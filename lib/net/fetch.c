@@ -175,7 +175,7 @@ compose(struct fetcher *f, const char *path)
     struct text t;
 
     text_init(&t, f->request, sizeof(f->request));
-    h1_write_request_line(&t, H1_GET, slice_str(path));
+    h1_write_request_line(&t, HTTP_GET, slice_str(path));
     h1_write_host(&t, f->host, 0);
     h1_write_field(&t, SLICE_LIT("Accept"), SLICE_LIT("*/*"));
     h1_write_field(&t, SLICE_LIT("User-Agent"), SLICE_LIT("portolan"));
@@ -251,11 +251,11 @@ read_head(struct fetcher *f)
     if (e != ERR_OK)
         return e;
     conn_consume(f->conn, len);
-    if (head.status < 200) {
+    if (head.http.status < 200) {
         h1_parser_init(&f->parser, H1_RESPONSE);
         return ++f->interims > INTERIM_MAX ? ERR_BADMSG : ERR_OK;
     }
-    f->status = head.status;
+    f->status = head.http.status;
     f->keep_alive = head.keep_alive && head.framing != H1_BODY_TO_EOF;
     h1_body_init(&f->framing, head.framing, head.content_length);
     f->state = BODY;
@@ -335,7 +335,8 @@ on_conn(void *owner, struct conn *c, unsigned events)
         return;
     if ((events & CONN_EOF) == 0)
         return;
-    if (f->state == BODY && h1_body_eof(&f->framing) == ERR_OK)
+    /* A reset or a cut of TLS is no end: only an orderly close completes such a body. */
+    if (f->state == BODY && conn_error(c) == ERR_OK && h1_body_eof(&f->framing) == ERR_OK)
         finish(f, ERR_OK);
     else
         lost(f, ERR_EOF);

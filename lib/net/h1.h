@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/slice.h"
 #include "base/text.h"
+#include "net/http.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,8 +16,7 @@
  * functions touch wire bytes; nothing is allocated. The same bytes in any slicing give
  * the same result. */
 
-#define H1_LINE_MAX 8192          /* start line without CRLF; a longer request line: 414 */
-#define H1_HEADERS_MAX 100        /* fields; more: 431 */
+#define H1_LINE_MAX HTTP_PATH_MAX /* start line without CRLF; a longer request line: 414 */
 #define H1_HEADER_BYTES_MAX 32768 /* all field lines with CRLF; more: 431 */
 #define H1_VALUE_MAX 16384        /* one value; longer: 431 */
 #define H1_HEAD_MAX (H1_LINE_MAX + H1_HEADER_BYTES_MAX + 4)
@@ -26,8 +26,6 @@
 #define H1_TRAILERS_MAX 32
 
 enum h1_role { H1_REQUEST, H1_RESPONSE };
-
-enum h1_method { H1_GET, H1_HEAD, H1_POST, H1_DELETE, H1_OPTIONS };
 
 /* Why a message is refused: one row feeds log, metric, and answer. For responses any
  * fault is a malformed answer of the backend (502). status is that of a request fault. */
@@ -61,13 +59,6 @@ enum h1_fault { H1_FAULT_LIST(H1_FAULT_ENUM_ROW) H1_FAULT_COUNT };
 const char *h1_fault_text(enum h1_fault fault);
 int h1_fault_status(enum h1_fault fault);
 
-struct h1_field {
-    struct slice name;  /* as received */
-    struct slice value; /* without surrounding white space */
-    bool hop;           /* Connection, what it nominates, and the hop-by-hop fields of RFC 9110
-                           section 7.6.1: never forwarded */
-};
-
 enum h1_framing {
     H1_BODY_NONE,
     H1_BODY_LENGTH, /* content_length bytes */
@@ -75,21 +66,16 @@ enum h1_framing {
     H1_BODY_TO_EOF, /* responses only */
 };
 
-/* A parsed head. Slices point into the buffer the head was parsed from. */
+/* A parsed head. Slices point into the buffer the head was parsed from. Of its fields those
+ * are taken out that go no further (RFC 9110 section 7.6.1): Connection, what it nominates,
+ * and the hop-by-hop fields by name. */
 struct h1_head {
-    enum h1_method method;  /* requests */
-    struct slice target;    /* requests: as received */
-    struct slice path;      /* requests: origin-form path as received, without query ("*" never) */
-    struct slice query;     /* requests: behind '?', or p == NULL */
-    struct slice authority; /* requests: Host value, equal to an absolute form's authority */
-    int status;             /* responses: 100-599 */
+    struct http_head http; /* authority: Host, equal to an absolute form's */
+    struct slice target;   /* requests: as received */
     bool is_1_0;
     bool keep_alive; /* what the sender's version and Connection say */
-    bool expect_continue;
     enum h1_framing framing;
-    uint64_t content_length;
-    size_t field_count;
-    struct h1_field fields[H1_HEADERS_MAX];
+    uint64_t content_length; /* at most INT64_MAX */
 };
 
 /* Incremental head parser. `data` always starts at the message's first byte; more bytes
@@ -113,14 +99,6 @@ void h1_parser_init(struct h1_parser *p, enum h1_role role);
  * H1_FAULT_UPGRADE. */
 MUST_USE enum err h1_parse_head(struct h1_parser *p, struct slice data, struct h1_head *head,
                                 size_t *head_len);
-/* Canonical path: dot segments resolved; percent-encodings of unreserved characters
- * decoded, others upper-cased; "%00", backslash (raw or encoded), encoded slash and
- * malformed escapes refused (ERR_BADMSG). Appends to out. */
-MUST_USE enum err h1_canonical_path(struct slice path, struct text *out);
-/* First field of that name (ASCII case folded), or NULL; h1_field_count: how many. */
-const struct h1_field *h1_field_find(const struct h1_head *head, struct slice name);
-size_t h1_field_count(const struct h1_head *head, struct slice name);
-
 /* Incremental body reader for the framings above. */
 struct h1_body {
     enum h1_framing framing;
@@ -147,10 +125,11 @@ MUST_USE enum err h1_body_eof(struct h1_body *b);
 
 /* Writers: always rebuilt messages. Names and values are checked against the grammar
  * (no CR, LF, NUL, controls); a bad one sets the text's sticky mark, nothing is cut. */
-void h1_write_request_line(struct text *out, enum h1_method method, struct slice target);
+void h1_write_request_line(struct text *out, enum http_method method, struct slice target);
 void h1_write_status_line(struct text *out, int status);
 void h1_write_field(struct text *out, struct slice name, struct slice value);
 void h1_write_field_u64(struct text *out, struct slice name, uint64_t value);
+void h1_write_fields(struct text *out, const struct http_fields *fields);
 /* Host, an IPv6 literal in brackets; port 0 leaves it out. */
 void h1_write_host(struct text *out, const char *host, uint16_t port);
 void h1_write_end(struct text *out);
@@ -158,7 +137,6 @@ void h1_write_end(struct text *out);
 void h1_write_chunk_head(struct text *out, uint64_t size);
 #define H1_CHUNK_TAIL SLICE_LIT("\r\n")
 #define H1_LAST_CHUNK SLICE_LIT("0\r\n\r\n")
-const char *h1_method_name(enum h1_method method);
 const char *h1_status_reason(int status);
 
 #endif

@@ -7,7 +7,7 @@
  * or on a length alone: slicing can't change it. When the blank line is there, the second
  * pass fills the head from the whole block, which may have moved between calls. */
 
-#define OPTIONS_MAX H1_HEADERS_MAX /* options of all Connection fields together */
+#define OPTIONS_MAX HTTP_FIELDS_MAX /* options of all Connection fields together */
 
 /* Fields that the codec itself reads, or that never travel on. */
 enum known {
@@ -46,6 +46,8 @@ static const struct {
 
 /* What the fields say, gathered while they are filled in. */
 struct facts {
+    bool hop[HTTP_FIELDS_MAX]; /* this field goes no further */
+    size_t hop_count;
     size_t count[KNOWN_COUNT];
     struct slice value[KNOWN_COUNT]; /* of the first */
     bool has_tab[KNOWN_COUNT];       /* one of the lines holds HTAB */
@@ -58,26 +60,6 @@ void
 h1_parser_init(struct h1_parser *p, enum h1_role role)
 {
     *p = (struct h1_parser){.role = role};
-}
-
-const struct h1_field *
-h1_field_find(const struct h1_head *head, struct slice name)
-{
-    for (size_t i = 0; i < head->field_count; i++)
-        if (slice_eq_nocase(head->fields[i].name, name))
-            return &head->fields[i];
-    return NULL;
-}
-
-size_t
-h1_field_count(const struct h1_head *head, struct slice name)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < head->field_count; i++)
-        if (slice_eq_nocase(head->fields[i].name, name))
-            count++;
-    return count;
 }
 
 /* The longest line that may come next, without CRLF. */
@@ -141,7 +123,7 @@ line_check(struct h1_parser *p, struct slice line)
     int status;
     bool is_1_0;
 
-    if (p->line_count > H1_HEADERS_MAX)
+    if (p->line_count > HTTP_FIELDS_MAX)
         return H1_FAULT_TOO_LARGE;
     if (p->line_count > 0)
         fault = h1_line_field(line);
@@ -171,12 +153,17 @@ known_find(struct slice name, bool *hop)
     return KNOWN_OTHER;
 }
 
-/* Names that a sender must not take off a message by nominating them. */
+/* Names that a sender must not take off a message by nominating them: framing, and all that
+ * the program reads. A request that lost its data class on the way in would be judged by a
+ * wider one (law 5). */
 static bool
 is_reserved(struct slice name)
 {
     static const char *const reserved[] = {
-        "host", "content-length", "transfer-encoding", "authorization", "expect",
+        "host",        "content-length", "transfer-encoding", "authorization",
+        "expect",      "x-api-key",      "x-portolan-class",  "x-forwarded-for",
+        "forwarded",   "content-type",   "content-encoding",  "anthropic-version",
+        "retry-after",
     };
     const struct slice prefix = SLICE_LIT("residency-");
 
@@ -186,9 +173,16 @@ is_reserved(struct slice name)
     return slice_eq_nocase(slice_sub(name, 0, prefix.len), prefix);
 }
 
+static void
+hop_mark(struct facts *facts, size_t field)
+{
+    facts->hop_count += !facts->hop[field];
+    facts->hop[field] = true;
+}
+
 /* One connection option: a word of its own, or the name of a field that goes no further. */
 static enum h1_fault
-option_take(struct h1_head *head, struct slice option, struct facts *facts)
+option_take(const struct http_head *head, struct slice option, struct facts *facts)
 {
     if (option.len == 0)
         return H1_FAULT_NONE; /* empty list elements are legal (RFC 9110 section 5.6.1) */
@@ -200,21 +194,23 @@ option_take(struct h1_head *head, struct slice option, struct facts *facts)
         facts->keep_alive = true;
     for (size_t i = 0; i < head->field_count; i++)
         if (slice_eq_nocase(head->fields[i].name, option))
-            head->fields[i].hop = true;
+            hop_mark(facts, i);
     return H1_FAULT_NONE;
 }
 
 static enum h1_fault
 connection_read(struct h1_head *head, struct facts *facts)
 {
-    for (size_t i = 0; i < head->field_count; i++) {
-        struct slice rest = head->fields[i].value;
+    const struct http_head *http = &head->http;
 
-        if (!slice_eq_nocase(head->fields[i].name, SLICE_LIT("connection")))
+    for (size_t i = 0; facts->count[KNOWN_CONNECTION] > 0 && i < http->field_count; i++) {
+        struct slice rest = http->fields[i].value;
+
+        if (!slice_eq_nocase(http->fields[i].name, SLICE_LIT("connection")))
             continue;
         while (rest.p != NULL) {
             struct slice option = slice_trim(slice_cut(&rest, ','));
-            enum h1_fault fault = option_take(head, option, facts);
+            enum h1_fault fault = option_take(http, option, facts);
 
             if (fault != H1_FAULT_NONE)
                 return fault;
@@ -222,6 +218,20 @@ connection_read(struct h1_head *head, struct facts *facts)
     }
     head->keep_alive = !facts->close && (!head->is_1_0 || facts->keep_alive);
     return H1_FAULT_NONE;
+}
+
+/* What belongs to the connection is out of the way of everyone behind the codec. */
+static void
+hops_drop(struct http_head *head, const struct facts *facts)
+{
+    size_t kept = 0;
+
+    if (facts->hop_count == 0)
+        return;
+    for (size_t i = 0; i < head->field_count; i++)
+        if (!facts->hop[i])
+            head->fields[kept++] = head->fields[i];
+    head->field_count = kept;
 }
 
 /* What the two framing fields say, the same in both directions (RFC 9112 section 6). HTAB
@@ -235,7 +245,7 @@ framing_read(struct h1_head *head, const struct facts *facts)
         return H1_FAULT_BOTH_FRAMINGS;
     if (facts->count[KNOWN_LENGTH] > 0) {
         if (facts->count[KNOWN_LENGTH] > 1 || facts->has_tab[KNOWN_LENGTH] ||
-            !slice_u64(facts->value[KNOWN_LENGTH], &length))
+            !slice_u64(facts->value[KNOWN_LENGTH], &length) || length > INT64_MAX)
             return H1_FAULT_CONTENT_LENGTH;
         head->framing = H1_BODY_LENGTH;
         head->content_length = length;
@@ -267,7 +277,7 @@ request_rules(struct h1_head *head, const struct h1_start *start, const struct f
 {
     struct slice host = facts->value[KNOWN_HOST];
 
-    if (head->method != H1_POST) {
+    if (head->http.method != HTTP_POST) {
         if (has_bytes(head))
             return H1_FAULT_BODY_FORBIDDEN;
         body_none(head);
@@ -276,29 +286,30 @@ request_rules(struct h1_head *head, const struct h1_start *start, const struct f
         return H1_FAULT_HOST;
     if (start->authority.p != NULL && !slice_eq_nocase(start->authority, host))
         return H1_FAULT_HOST;
-    head->authority = host;
+    head->http.authority = host;
     if (facts->count[KNOWN_EXPECT] == 0)
         return H1_FAULT_NONE;
     if (facts->count[KNOWN_EXPECT] > 1 ||
         !slice_eq_nocase(facts->value[KNOWN_EXPECT], SLICE_LIT("100-continue")))
         return H1_FAULT_EXPECT;
     /* A sender of 1.0 does not know 100, and without a body there is nothing to wait for. */
-    head->expect_continue = !head->is_1_0 && has_bytes(head);
+    head->http.expect_continue = !head->is_1_0 && has_bytes(head);
     return H1_FAULT_NONE;
 }
 
 static enum h1_fault
 response_rules(struct h1_head *head, bool head_request)
 {
-    bool never_body = head->status < 200 || head->status == 204;
+    int status = head->http.status;
+    bool never_body = status < 200 || status == 204;
 
-    if (head->status == 101)
+    if (status == 101)
         return H1_FAULT_UPGRADE;
     /* RFC 9110 section 8.6, RFC 9112 section 6.1: such an answer with a framing is one of
      * which sender and receiver may think differently. */
     if (never_body && has_bytes(head))
         return H1_FAULT_BODY_FORBIDDEN;
-    if (never_body || head->status == 304 || head_request) {
+    if (never_body || status == 304 || head_request) {
         body_none(head);
     } else if (head->framing == H1_BODY_NONE) {
         head->framing = H1_BODY_TO_EOF;
@@ -309,20 +320,24 @@ response_rules(struct h1_head *head, bool head_request)
 
 /* Second pass, fields: the lines between the start line and the blank one. */
 static enum h1_fault
-fields_fill(const struct h1_parser *p, struct slice data, struct h1_head *head, struct facts *facts)
+fields_fill(const struct h1_parser *p, struct slice data, struct http_head *head,
+            struct facts *facts)
 {
     struct slice rest = slice_sub(data, p->fields_at, p->scanned - p->fields_at);
 
     while (rest.len > 0) {
         struct slice line = slice_cut(&rest, '\n');
-        struct h1_field *field = &head->fields[head->field_count];
+        struct http_field *field = &head->fields[head->field_count];
         enum known known;
+        bool hop;
 
         line.len--; /* CR */
-        if (NEVER(head->field_count >= H1_HEADERS_MAX) ||
+        if (NEVER(head->field_count >= HTTP_FIELDS_MAX) ||
             NEVER(!h1_line_split(line, &field->name, &field->value)))
             return H1_FAULT_FIELD;
-        known = known_find(field->name, &field->hop);
+        known = known_find(field->name, &hop);
+        if (hop)
+            hop_mark(facts, head->field_count);
         if (facts->count[known]++ == 0)
             facts->value[known] = field->value;
         if (slice_find(line, '\t') < line.len)
@@ -342,33 +357,48 @@ start_fill(const struct h1_parser *p, struct slice data, struct h1_head *head,
     enum h1_fault fault;
 
     if (p->role == H1_RESPONSE)
-        return h1_line_status(line, &head->status, &head->is_1_0);
+        return h1_line_status(line, &head->http.status, &head->is_1_0);
     fault = h1_line_request(line, start);
     if (fault != H1_FAULT_NONE)
         return fault;
-    head->method = start->method;
     head->target = start->target;
-    head->path = start->path;
-    head->query = start->query;
     head->is_1_0 = start->is_1_0;
+    head->http.method = start->method;
+    head->http.path = start->path;
+    head->http.query = start->query;
     return H1_FAULT_NONE;
 }
 
 static void
 head_clear(struct h1_head *head)
 {
-    head->method = H1_GET;
+    struct http_head *http = &head->http;
+
+    http->method = HTTP_GET;
+    http->path = SLICE_NONE;
+    http->query = SLICE_NONE;
+    http->authority = SLICE_NONE;
+    http->status = 0;
+    http->has_body = false;
+    http->body_length = 0;
+    http->expect_continue = false;
+    http->field_count = 0; /* the array behind it is written as far as it is counted */
     head->target = SLICE_NONE;
-    head->path = SLICE_NONE;
-    head->query = SLICE_NONE;
-    head->authority = SLICE_NONE;
-    head->status = 0;
     head->is_1_0 = false;
     head->keep_alive = false;
-    head->expect_continue = false;
     head->framing = H1_BODY_NONE;
     head->content_length = 0;
-    head->field_count = 0; /* the array behind it is written as far as it is counted */
+}
+
+/* The framing as those see it who know of none. */
+static void
+body_tell(struct h1_head *head)
+{
+    head->http.has_body = head->framing != H1_BODY_NONE;
+    if (head->framing == H1_BODY_LENGTH)
+        head->http.body_length = (int64_t)head->content_length;
+    else if (head->http.has_body)
+        head->http.body_length = HTTP_LENGTH_UNKNOWN;
 }
 
 static enum h1_fault
@@ -381,16 +411,18 @@ head_fill(const struct h1_parser *p, struct slice data, struct h1_head *head)
     head_clear(head);
     fault = start_fill(p, data, head, &start);
     if (fault == H1_FAULT_NONE)
-        fault = fields_fill(p, data, head, &facts);
+        fault = fields_fill(p, data, &head->http, &facts);
     if (fault == H1_FAULT_NONE)
         fault = framing_read(head, &facts);
     if (fault == H1_FAULT_NONE)
         fault = connection_read(head, &facts);
     if (fault != H1_FAULT_NONE)
         return fault;
-    if (p->role == H1_REQUEST)
-        return request_rules(head, &start, &facts);
-    return response_rules(head, p->head_request);
+    fault = p->role == H1_REQUEST ? request_rules(head, &start, &facts)
+                                  : response_rules(head, p->head_request);
+    hops_drop(&head->http, &facts);
+    body_tell(head);
+    return fault;
 }
 
 enum err

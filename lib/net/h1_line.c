@@ -19,10 +19,10 @@ version_ok(struct slice version, bool *is_1_0)
 }
 
 static bool
-method_find(struct slice token, enum h1_method *out)
+method_find(struct slice token, enum http_method *out)
 {
-    for (enum h1_method m = H1_GET; m <= H1_OPTIONS; m++) {
-        if (slice_is(token, h1_method_name(m))) {
+    for (enum http_method m = HTTP_GET; m <= HTTP_OPTIONS; m++) {
+        if (slice_is(token, http_method_name(m))) {
             *out = m;
             return true;
         }

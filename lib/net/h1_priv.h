@@ -28,7 +28,7 @@ h1_hex(uint8_t c)
 
 /* A request line taken apart. Slices point into the line. */
 struct h1_start {
-    enum h1_method method;
+    enum http_method method;
     struct slice target;
     struct slice path;
     struct slice query;     /* p == NULL without '?' */

@@ -26,18 +26,6 @@ h1_fault_status(enum h1_fault fault)
     return faults[fault].status;
 }
 
-const char *
-h1_method_name(enum h1_method method)
-{
-    static const char *const names[] = {
-        [H1_GET] = "GET",       [H1_HEAD] = "HEAD",       [H1_POST] = "POST",
-        [H1_DELETE] = "DELETE", [H1_OPTIONS] = "OPTIONS",
-    };
-
-    ASSERT((size_t)method < ARRAY_COUNT(names));
-    return names[method];
-}
-
 /* What this program answers itself, and what backends commonly answer. */
 static const struct {
     int status;

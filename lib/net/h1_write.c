@@ -12,13 +12,13 @@ refuse(struct text *out)
 }
 
 void
-h1_write_request_line(struct text *out, enum h1_method method, struct slice target)
+h1_write_request_line(struct text *out, enum http_method method, struct slice target)
 {
     if (target.len == 0 || target.p[0] != '/' || !h1_all(target, H1_TARGET)) {
         refuse(out);
         return;
     }
-    text_add_str(out, h1_method_name(method));
+    text_add_str(out, http_method_name(method));
     text_add_char(out, ' ');
     text_add(out, target);
     text_add(out, SLICE_LIT(" HTTP/1.1\r\n"));
@@ -50,6 +50,15 @@ h1_write_field(struct text *out, struct slice name, struct slice value)
     text_add(out, SLICE_LIT(": "));
     text_add(out, value);
     text_add(out, SLICE_LIT("\r\n"));
+}
+
+void
+h1_write_fields(struct text *out, const struct http_fields *fields)
+{
+    if (!http_fields_ok(fields))
+        refuse(out);
+    for (size_t i = 0; i < fields->count; i++)
+        h1_write_field(out, fields->list[i].name, fields->list[i].value);
 }
 
 void

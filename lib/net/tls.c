@@ -65,15 +65,17 @@ enum err
 tls_client_new(const struct tls_client_opts *opts, struct tls **out, const char **why)
 {
     struct tls *t = calloc(1, sizeof(*t));
-    int64_t crl_until_s = 0;
     enum err e = ERR_NOMEM;
 
     *why = "out of memory";
     if (t == NULL)
         return ERR_NOMEM;
     atomic_init(&t->references, 1);
+    t->mesh = opts->mesh;
+    t->crl_until_s = INT64_MAX;
+    t->socket_method = tls_socket_method();
     t->ctx = tls_context(TLS_client_method(), opts->mesh);
-    if (t->ctx == NULL)
+    if (t->ctx == NULL || t->socket_method == NULL)
         goto fail;
     /* An answer that ends with the connection is whole only when the server said so. */
     (void)SSL_CTX_clear_options(t->ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
@@ -89,7 +91,7 @@ tls_client_new(const struct tls_client_opts *opts, struct tls **out, const char 
     if (opts->ca_pem.len > 0) {
         e = tls_pem_cas(t->ctx, opts->ca_pem, false, why);
         if (e == ERR_OK && opts->crl_pem.len > 0)
-            e = tls_pem_crls(t->ctx, opts->crl_pem, &crl_until_s, why);
+            e = tls_pem_crls(t->ctx, opts->crl_pem, &t->crl_until_s, why);
         if (e != ERR_OK)
             goto fail;
     }
@@ -102,11 +104,14 @@ tls_client_new(const struct tls_client_opts *opts, struct tls **out, const char 
     t->check_host = opts->check_host && opts->ca_pem.len > 0;
     if (opts->host != NULL && !slice_copy_str(slice_str(opts->host), t->host, sizeof(t->host)))
         goto fail;
+    if (!t->mesh)
+        tls_reuse_allow(t);
     *out = t;
     return ERR_OK;
 
 fail:
     SSL_CTX_free(t->ctx);
+    BIO_meth_free(t->socket_method);
     free(t);
     return e;
 }
@@ -133,18 +138,22 @@ tls_unref(struct tls **out)
         tls_names_free(&t->certs[i].names);
     }
     tls_tickets_unref(&t->tickets);
+    BIO_meth_free(t->socket_method);
     free(t);
 }
 
 SSL *
-tls_session(struct tls *t, int fd, struct tls_hello *hello)
+tls_session(struct tls *t, BIO *bio, struct tls_hello *hello)
 {
     SSL *ssl = SSL_new(t->ctx);
     struct address literal;
     bool is_ip;
 
-    if (ssl == NULL || SSL_set_fd(ssl, fd) != 1)
-        goto fail;
+    if (ssl == NULL) {
+        BIO_free(bio);
+        return NULL;
+    }
+    SSL_set_bio(ssl, bio, bio);
     if (t->server) {
         (void)SSL_set_app_data(ssl, hello);
         SSL_set_accept_state(ssl);

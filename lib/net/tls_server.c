@@ -209,7 +209,8 @@ tls_server_new(const struct tls_server_opts *opts, struct tls **out, const char 
     t->client_auth = opts->client_auth;
     t->crl_until_s = INT64_MAX;
     t->cert_count = 1;
-    e = set_up(t, &t->certs[0], &first, why);
+    t->socket_method = tls_socket_method();
+    e = t->socket_method == NULL ? ERR_NOMEM : set_up(t, &t->certs[0], &first, why);
     if (e != ERR_OK)
         goto fail;
     t->ctx = t->certs[0].ctx;

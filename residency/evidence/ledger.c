@@ -87,7 +87,7 @@ take_first(void *context, uint32_t number, int *fd, uint64_t *size)
     struct ledger *l = context;
 
     *size = l->segments.segment_bytes;
-    return ledger_segment_prepare(l->segments.dir_fd, number, *size, NULL, fd);
+    return ledger_segment_prepare(l->segments.dir_fd, number, *size, l->segments.direct, NULL, fd);
 }
 
 static enum err
@@ -149,7 +149,9 @@ start_run(struct ledger *l, const char *runs_dir, const struct ledger_previous *
     dir_fd = open(fresh, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (dir_fd < 0)
         return ERR_IO;
-    e = ledger_segments_init(&l->segments, dir_fd, l->opts.segment_bytes, &l->room);
+    /* Without the wait for the disk the page cache is what a write reaches. */
+    e = ledger_segments_init(&l->segments, dir_fd, l->opts.segment_bytes,
+                             l->opts.durability == LEDGER_DISK, &l->room);
     if (e == ERR_OK)
         e = ledger_run_lock(dir_fd, &l->run_lock_fd);
     if (e == ERR_OK)

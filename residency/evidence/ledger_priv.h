@@ -28,6 +28,7 @@
 struct ledger_segments {
     int dir_fd; /* of the run's folder */
     uint64_t segment_bytes;
+    bool direct; /* write past the page cache, where the file system can */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int ready[LEDGER_SEGMENTS_READY]; /* fds, oldest first */
@@ -39,7 +40,8 @@ struct ledger_segments {
     atomic_uint_fast64_t *room; /* gets each ready segment's usable bytes */
 };
 MUST_USE enum err ledger_segments_init(struct ledger_segments *s, int dir_fd,
-                                       uint64_t segment_bytes, atomic_uint_fast64_t *room);
+                                       uint64_t segment_bytes, bool direct,
+                                       atomic_uint_fast64_t *room);
 MUST_USE enum err ledger_segments_start(struct ledger_segments *s);
 /* Joins the publisher thread; may be called again. */
 void ledger_segments_stop(struct ledger_segments *s);
@@ -47,8 +49,9 @@ void ledger_segments_stop(struct ledger_segments *s);
 void ledger_segments_fini(struct ledger_segments *s, bool remove_ready);
 /* As wal_writer.next; never waits. */
 MUST_USE enum err ledger_segments_take(void *segments, uint32_t number, int *fd, uint64_t *size);
-/* Writes a segment of zeros and syncs it and its folder. stop may be NULL. */
-MUST_USE enum err ledger_segment_prepare(int dir_fd, uint32_t number, uint64_t size,
+/* Writes a segment of zeros and syncs it and its folder. direct: *fd is open for direct I/O,
+ * where the file system has that (tmpfs has not). stop may be NULL. */
+MUST_USE enum err ledger_segment_prepare(int dir_fd, uint32_t number, uint64_t size, bool direct,
                                          const atomic_bool *stop, int *fd);
 /* How many bytes of a segment in use surely find room. */
 uint64_t ledger_segment_usable(uint64_t size, uint64_t used);

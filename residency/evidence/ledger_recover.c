@@ -238,7 +238,7 @@ next_segment(void *context, uint32_t number, int *fd, uint64_t *size)
         return ERR_OK;
     if (errno != ENOENT)
         return ERR_IO;
-    return ledger_segment_prepare(r->dir_fd, number, *size, NULL, fd);
+    return ledger_segment_prepare(r->dir_fd, number, *size, false, NULL, fd);
 }
 
 static enum err

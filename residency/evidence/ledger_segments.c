@@ -13,6 +13,7 @@
  * LEDGER_SEGMENTS_READY ahead; on a full disk it tries again each second. */
 
 #define CHUNK ((size_t)1 << 18)
+_Static_assert(CHUNK % WAL_BLOCK == 0, "zeros go out in whole blocks");
 
 uint64_t
 ledger_segment_usable(uint64_t size, uint64_t used)
@@ -23,7 +24,7 @@ ledger_segment_usable(uint64_t size, uint64_t used)
 static enum err
 write_zeros(int fd, uint64_t size, const atomic_bool *stop)
 {
-    static const uint8_t zeros[CHUNK];
+    static _Alignas(WAL_BLOCK) const uint8_t zeros[CHUNK];
     enum err e = ERR_OK;
 
     for (uint64_t at = 0; at < size && e == ERR_OK; at += CHUNK) {
@@ -36,9 +37,22 @@ write_zeros(int fd, uint64_t size, const atomic_bool *stop)
     return e;
 }
 
+/* Whether the file takes direct writes; if not, it is written through the page cache. */
+static void
+try_direct(int fd)
+{
+    static _Alignas(WAL_BLOCK) const uint8_t block[WAL_BLOCK];
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_DIRECT) != 0)
+        return;
+    if (pwrite(fd, block, sizeof(block), 0) < 0 && errno == EINVAL)
+        (void)fcntl(fd, F_SETFL, flags);
+}
+
 enum err
-ledger_segment_prepare(int dir_fd, uint32_t number, uint64_t size, const atomic_bool *stop,
-                       int *out)
+ledger_segment_prepare(int dir_fd, uint32_t number, uint64_t size, bool direct,
+                       const atomic_bool *stop, int *out)
 {
     char name[WAL_NAME_SIZE];
     enum err e;
@@ -48,6 +62,8 @@ ledger_segment_prepare(int dir_fd, uint32_t number, uint64_t size, const atomic_
     fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return errno == ENOSPC ? ERR_FULL : ERR_IO;
+    if (direct)
+        try_direct(fd);
     e = write_zeros(fd, size, stop);
     if (e == ERR_OK && (fsync(fd) != 0 || fsync(dir_fd) != 0))
         e = ERR_IO;
@@ -61,13 +77,14 @@ ledger_segment_prepare(int dir_fd, uint32_t number, uint64_t size, const atomic_
 }
 
 enum err
-ledger_segments_init(struct ledger_segments *s, int dir_fd, uint64_t segment_bytes,
+ledger_segments_init(struct ledger_segments *s, int dir_fd, uint64_t segment_bytes, bool direct,
                      atomic_uint_fast64_t *room)
 {
     pthread_condattr_t attr;
 
     s->dir_fd = dir_fd;
     s->segment_bytes = segment_bytes;
+    s->direct = direct;
     s->room = room;
     s->next_number = 1; /* the run begins with segment 0 */
     if (pthread_mutex_init(&s->lock, NULL) != 0)
@@ -98,7 +115,7 @@ prepare_one(struct ledger_segments *s)
     int fd = -1;
 
     (void)pthread_mutex_unlock(&s->lock);
-    e = ledger_segment_prepare(s->dir_fd, number, s->segment_bytes, &s->stop, &fd);
+    e = ledger_segment_prepare(s->dir_fd, number, s->segment_bytes, s->direct, &s->stop, &fd);
     (void)pthread_mutex_lock(&s->lock);
     if (e != ERR_OK) {
         if (!atomic_load(&s->stop))

@@ -90,9 +90,9 @@ struct record_a1 {
 struct record_signer;
 MUST_USE enum err record_signer_new(const struct key *key, struct record_signer **out);
 void record_signer_free(struct record_signer **s);
-/* Appends the compact JWS. ERR_TOOBIG past RECORD_A1_MAX. Thread-safe. */
+/* Appends the compact JWS; hash is its SHA-256. ERR_TOOBIG past RECORD_A1_MAX. Thread-safe. */
 MUST_USE enum err record_a1_write(const struct record_signer *s, const struct record_a1 *a1,
-                                  struct text *out);
+                                  struct text *out, uint8_t hash[HASH_SIZE]);
 
 struct record_attempt {
     uint64_t index;

@@ -176,7 +176,8 @@ write_payload(struct text *t, const struct record_a1 *a1)
 }
 
 enum err
-record_a1_write(const struct record_signer *s, const struct record_a1 *a1, struct text *out)
+record_a1_write(const struct record_signer *s, const struct record_a1 *a1, struct text *out,
+                uint8_t hash[HASH_SIZE])
 {
     uint8_t storage[RECORD_A1_MAX];
     struct text payload;
@@ -192,7 +193,8 @@ record_a1_write(const struct record_signer *s, const struct record_a1 *a1, struc
     if (s->header_len + 1 + (payload.used * 4 + 2) / 3 + 1 + (KEY_SIGN_SIZE * 4 + 2) / 3 >
         RECORD_A1_MAX)
         return ERR_TOOBIG;
-    e = jws_sign(s->key, slice_of(s->header, s->header_len), text_slice(&payload), out);
+    e = jws_sign_hashed(s->key, slice_of(s->header, s->header_len), text_slice(&payload), out,
+                        hash);
     if (e != ERR_OK)
         out->used = from;
     return e;

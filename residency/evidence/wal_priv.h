@@ -14,6 +14,8 @@
 /* Of a segment's end that a frame may not find room in. */
 #define WAL_SEGMENT_WASTE (WAL_FRAME_MAX + WAL_FRAME_HEADER)
 #define WAL_NAME_SIZE 16 /* "00000000.wal" and a NUL */
+/* Direct writes begin and end at a multiple of this: the largest logical block in use. */
+#define WAL_BLOCK 4096
 
 struct wal_header {
     uint8_t run[WAL_RUN_ID_SIZE];
@@ -44,9 +46,13 @@ struct wal_writer {
     uint64_t used;          /* offset of the next frame, buffered ones counted */
     uint64_t seq;           /* of the next frame */
     uint64_t batch;         /* of the frames being added */
+    /* What the next write begins with: of a block that was written in part, the bytes before
+     * the first new one (direct writes only); then the frames of the batch. */
     uint8_t *buffer;
-    size_t buffered;
+    size_t kept;
+    size_t buffered; /* without kept */
     size_t buffer_size;
+    bool direct; /* the current segment is written past the page cache */
     bool sync;
     uint64_t syncs;
     uint64_t bytes; /* written */

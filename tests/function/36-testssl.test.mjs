@@ -1,5 +1,6 @@
 // What an independent examiner says of the public listener: Debian's testssl.sh, by its JSON.
 // Left out is what belongs to the certificate's source (a test CA) and to web pages' headers.
+// (BREACH is asked of a refusal alone; that answers come in no coding is in 51-http-client.)
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -21,10 +22,10 @@ const PARTS = {
   weaknesses: {
     args: ['--heartbleed', '--ccs-injection', '--ticketbleed', '--robot', '--renegotiation',
       '--crime', '--poodle', '--tls-fallback', '--sweet32', '--freak', '--drown', '--logjam',
-      '--beast', '--lucky13', '--rc4'],
+      '--beast', '--lucky13', '--rc4', '--breach'],
     ids: ['heartbleed', 'CCS', 'ticketbleed', 'ROBOT', 'secure_renego', 'secure_client_renego',
       'CRIME_TLS', 'POODLE_SSL', 'fallback_SCSV', 'SWEET32', 'FREAK', 'DROWN', 'LOGJAM', 'BEAST',
-      'LUCKY13', 'RC4'],
+      'LUCKY13', 'RC4', 'BREACH'],
   },
 };
 const FINE = ['OK', 'INFO', 'LOW', 'DEBUG'];

@@ -152,6 +152,7 @@ scene('the backend operated from the US serves nobody whose operators must be of
 
 scene('a forged Residency-Attestation of a client is dropped', async (mesh) => {
   const who = await caller(mesh, 'acme/de', 'DE');
+  await mesh.serves(mesh.central, 'acme/de', 'DE', 'eu-central'); // its servers were just restarted
   await mesh.each('eu-central', (one) => one.forget());
   const before = await mesh.central.metric('portolan_forged_headers_dropped_total');
   const answer = await chat(mesh.central, { ...who, headers: {

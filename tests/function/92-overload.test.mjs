@@ -20,6 +20,7 @@ const scene = useMesh({
       delete charter.tenants[name]?.limits;
     }
     charter.tenants['acme/de'].process_in = ['DE'];
+    charter.tenants.acme.passthrough = ['/v1/own/thing'];
   },
 });
 
@@ -127,6 +128,7 @@ scene('memory at 80, 90 and 95 %: rests, sheds, refuses; and comes back', async 
     afters.push(isOverloaded(await ask(node, i % 2 === 0 ? who : {}, { body: chatBody() })));
   }
   assert.ok(new Set(afters).size > 1, `no jitter: ${afters}`);
+  isOverloaded(await ask(node, {}, { path: '/v1/own/thing', body: chatBody() }));
   const unread = await Held.open(node);
   unread.write(chatHead(node, who.token, BODY));
   await unread.closed;

@@ -14,12 +14,13 @@ export class Held {
   constructor(node, { plain = false, localAddress } = {}) {
     const to = { host: node.host, port: node.port, localAddress };
     this.socket = plain ? net.connect(to)
-      : tls.connect({ ...to, ca: node.ca, servername: node.servername });
+      : tls.connect({ ...to, ca: node.ca, servername: node.servername, ...node.tls });
     this.text = '';
     this.isOpen = false;
     this.isClosed = false;
     this.socket.on('data', (chunk) => { this.text += chunk.toString('latin1'); });
-    this.socket.on('error', () => {}); // told by closed
+    this.error = null; // the code of the one that ended it
+    this.socket.on('error', ({ code }) => { this.error = code; });
     this.opened = new Promise((resolve) => {
       this.socket.once(plain ? 'connect' : 'secureConnect', () => {
         this.isOpen = true;

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { ask, chat } from './client.mjs';
 import { attestationsOf, readLedger } from './evidence.mjs';
 import { Child, exists, Redis, ROOT, run, Standin, takePorts, until } from './process.mjs';
+import { RawBackend } from './raw-backend.mjs';
 
 export const BINARY = process.env.PORTOLAN_BINARY
   ?? [path.join(ROOT, 'build-test/portolan'), path.join(ROOT, 'build/portolan')].find(exists)
@@ -23,7 +24,7 @@ const SERVED = {
 };
 
 // de-1 is the only one that the clinic's policy admits; ie-us-1 stands in the EU but is operated
-// from outside.
+// from outside. With `raw: true` the server is one of raw bytes (raw-backend.mjs).
 export const BACKENDS = [
   { name: 'de-1', region: 'eu-central', kind: 'ollama', operator: 'DE', slots: 16 },
   { name: 'de-2', region: 'eu-central', kind: 'vllm', operator: 'FR', slots: 16 },
@@ -210,8 +211,10 @@ export class Mesh {
       const port = this.ports.base + STANDIN_PORT + i;
       const served = SERVED[one.kind];
       const file = (end) => path.join(this.dir, 'backends', `${one.name}.${end}`);
-      const standin = new Standin({ ...one, model: served.model, dir: this.logs,
-        more: ['--tls-cert', file('pem'), '--tls-key', file('key')] });
+      const standin = one.raw
+        ? new RawBackend({ ...one, model: served.model, cert: file('pem'), key: file('key') })
+        : new Standin({ ...one, model: served.model, dir: this.logs,
+          more: ['--tls-cert', file('pem'), '--tls-key', file('key')] });
       standin.port = port;
       standin.region = one.region;
       this.standins.set(one.name, standin);
@@ -371,7 +374,7 @@ export class Mesh {
   async end({ keep = !this.ownsDir } = {}) {
     const ends = await Promise.allSettled([...this.nodes.values()].map((node) => node.stop()));
     const bad = ends.filter((one) => one.status === 'rejected').map((one) => one.reason.message);
-    await Promise.allSettled([...this.standins.values()].map((one) => one.child?.end('SIGKILL')));
+    await Promise.allSettled([...this.standins.values()].map((one) => one.stop()));
     await Promise.allSettled([this.redis?.child?.end('SIGKILL')]);
     await this.ports?.release();
     if (keep || (bad.length > 0 && this.ownsDir)) {

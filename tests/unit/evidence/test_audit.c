@@ -82,6 +82,7 @@ add_a1(struct book *b, enum step step)
         fixture_a1(step == PERMIT_OTHER ? OTHER : TXN, step == PERMIT_SHARD ? OTHER_SHARD : SHARD);
     uint8_t storage[RECORD_A1_MAX];
     struct text text;
+    uint8_t hash[HASH_SIZE];
 
     if (step == PERMIT_TENANT)
         a1.tenant = "beta";
@@ -90,7 +91,7 @@ add_a1(struct book *b, enum step step)
         a1.audience = a1.target_backend = NULL;
     }
     text_init(&text, storage, sizeof(storage));
-    assert_int_equal(record_a1_write(b->f->signer, &a1, &text), ERR_OK);
+    assert_int_equal(record_a1_write(b->f->signer, &a1, &text, hash), ERR_OK);
     if (step == PERMIT_FORGED)
         storage[text.used - 10] = storage[text.used - 10] == 'A' ? 'B' : 'A';
     hash_sha256(text_slice(&text), b->a1_hash);

@@ -74,11 +74,12 @@ make_a1(const struct env *e, const char *txn, uint32_t attempt, unsigned worker,
 {
     struct record_a1 a1 = fixture_a1(txn, e->shard.id);
     struct text text;
+    uint8_t hash[HASH_SIZE];
 
     a1.attempt = attempt;
     memset(entry, 0, offsetof(struct ledger_entry, bytes));
     text_init(&text, entry->bytes, RECORD_A1_MAX);
-    assert_int_equal(record_a1_write(e->f->signer, &a1, &text), ERR_OK);
+    assert_int_equal(record_a1_write(e->f->signer, &a1, &text, hash), ERR_OK);
     entry->type = WAL_A1;
     entry->worker = worker;
     entry->slot = e->shard.slot;

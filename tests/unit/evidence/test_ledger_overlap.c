@@ -84,6 +84,7 @@ begin(struct process *p)
     struct random_stock stock = {0};
     struct record_a1 a1;
     struct text text;
+    uint8_t hash[HASH_SIZE];
 
     p->entry = calloc(1, sizeof(*p->entry));
     assert_non_null(p->entry);
@@ -91,7 +92,7 @@ begin(struct process *p)
     random_uuid7(&stock, FIXTURE_NOW_MS, p->txn);
     a1 = fixture_a1(p->txn, p->shard.id);
     text_init(&text, p->entry->bytes, RECORD_A1_MAX);
-    assert_int_equal(record_a1_write(p->f->signer, &a1, &text), ERR_OK);
+    assert_int_equal(record_a1_write(p->f->signer, &a1, &text, hash), ERR_OK);
     p->entry->type = WAL_A1;
     p->entry->slot = p->shard.slot;
     p->entry->len = text.used;

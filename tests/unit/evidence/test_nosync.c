@@ -167,6 +167,7 @@ flight_a1(const struct env *e, struct ledger *l, struct subject_store *subjects,
     struct ledger_shard shard;
     struct record_a1 a1;
     struct text text;
+    uint8_t hash[HASH_SIZE];
     char name[16];
 
     must(ledger_shard(l, SLICE_LIT("acme/de"), FIXTURE_NOW_MS, &shard) == ERR_OK);
@@ -177,7 +178,7 @@ flight_a1(const struct env *e, struct ledger *l, struct subject_store *subjects,
     random_uuid7(&stock, FIXTURE_NOW_MS, flight->txn);
     a1 = fixture_a1(flight->txn, shard.id);
     text_init(&text, flight->entry.bytes, RECORD_A1_MAX);
-    must(record_a1_write(e->f->signer, &a1, &text) == ERR_OK);
+    must(record_a1_write(e->f->signer, &a1, &text, hash) == ERR_OK);
     flight->entry.type = WAL_A1;
     flight->entry.slot = shard.slot;
     flight->entry.len = text.used;

@@ -11,9 +11,12 @@ static struct slice
 write_a1(const struct fixture *f, const struct record_a1 *a1, uint8_t storage[RECORD_A1_MAX])
 {
     struct text text;
+    uint8_t hash[HASH_SIZE], again[HASH_SIZE];
 
     text_init(&text, storage, RECORD_A1_MAX);
-    assert_int_equal(record_a1_write(f->signer, a1, &text), ERR_OK);
+    assert_int_equal(record_a1_write(f->signer, a1, &text, hash), ERR_OK);
+    hash_sha256(text_slice(&text), again);
+    assert_memory_equal(hash, again, HASH_SIZE);
     return text_slice(&text);
 }
 
@@ -112,6 +115,7 @@ a1_longest_names(void **state)
     struct record_a1 a1 = fixture_a1(TXN, SHARD);
     uint8_t storage[RECORD_A1_MAX];
     struct text text;
+    uint8_t hash[HASH_SIZE];
 
     (void)state;
     memset(name, 'n', 32);
@@ -125,14 +129,14 @@ a1_longest_names(void **state)
     a1.tenant = tenant;
     a1.registered = a1.country;
     text_init(&text, storage, sizeof(storage));
-    assert_int_equal(record_a1_write(f->signer, &a1, &text), ERR_OK);
+    assert_int_equal(record_a1_write(f->signer, &a1, &text, hash), ERR_OK);
     assert_true(text.used <= RECORD_A1_MAX);
     /* With every text at its maximum it is refused, and nothing is left behind. */
     a1.model_served = a1.model_version = model;
     a1.issuer = iss;
     a1.model_requested = slice_of(quotes, sizeof(quotes));
     text.used = 0;
-    assert_int_equal(record_a1_write(f->signer, &a1, &text), ERR_TOOBIG);
+    assert_int_equal(record_a1_write(f->signer, &a1, &text, hash), ERR_TOOBIG);
     assert_int_equal(text.used, 0);
     fixture_free(f);
 }

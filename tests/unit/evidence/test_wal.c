@@ -16,6 +16,7 @@ struct run {
     char base[64];
     char dir[160];
     struct wal_writer w;
+    bool direct;
 };
 
 static enum err
@@ -367,6 +368,87 @@ names_of_runs(void **state)
     assert_int_equal(wal_reader_open("/nowhere/" RUN, &r), ERR_NOENT);
 }
 
+static enum err
+next_aligned(void *context, uint32_t number, int *fd, uint64_t *size)
+{
+    static _Alignas(WAL_BLOCK) const uint8_t zeros[4 * WAL_BLOCK];
+    const struct run *run = context;
+    char path[200];
+    int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
+
+    assert_true(text_format(path, sizeof(path), "%s/%08u.wal", run->dir, number));
+    *fd = open(path, run->direct ? flags | O_DIRECT : flags, 0600);
+    *size = sizeof(zeros);
+    assert_true(*fd >= 0);
+    return file_pwrite(*fd, slice_of(zeros, sizeof(zeros)), 0);
+}
+
+/* Not every file system does (tmpfs). */
+static bool
+takes_direct(const struct run *run)
+{
+    char path[200];
+    int fd;
+
+    assert_true(text_format(path, sizeof(path), "%s/probe", run->base));
+    fd = open(path, O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        (void)close(fd);
+    return fd >= 0;
+}
+
+static void
+same_segments(const struct run *a, const struct run *b)
+{
+    for (unsigned i = 0; i <= a->w.number; i++) {
+        uint8_t of_a[4 * WAL_BLOCK], of_b[4 * WAL_BLOCK];
+        int fd_a = run_fd(a, i), fd_b = run_fd(b, i);
+
+        assert_int_equal(pread(fd_a, of_a, sizeof(of_a), 0), sizeof(of_a));
+        assert_int_equal(pread(fd_b, of_b, sizeof(of_b), 0), sizeof(of_b));
+        assert_memory_equal(of_a, of_b, sizeof(of_a));
+        (void)close(fd_a);
+        (void)close(fd_b);
+    }
+}
+
+/* Past the page cache or through it, after every batch: the same bytes. */
+static void
+direct_writes_are_the_same_bytes(void **state)
+{
+    static const size_t lengths[] = {1, 37, 2048, 1900, 512, 3, 2000, 1024};
+    struct run direct, cached;
+    struct wal_position at;
+    char where[96];
+    uint64_t frames;
+
+    (void)state;
+    run_open(&direct);
+    run_open(&cached);
+    direct.direct = true;
+    direct.w.next = cached.w.next = next_aligned;
+    if (!takes_direct(&direct)) {
+        run_close(&direct);
+        run_close(&cached);
+        skip();
+    }
+    for (unsigned i = 0; i < 60; i++) {
+        size_t len = lengths[i % ARRAY_COUNT(lengths)];
+
+        run_batch(&direct, 1 + i % 3, len);
+        run_batch(&cached, 1 + i % 3, len);
+        same_segments(&direct, &cached);
+    }
+    assert_true(direct.w.direct);
+    assert_false(cached.w.direct);
+    assert_true(direct.w.number > 3);
+    assert_int_equal(run_read(&direct, &frames, &at, where), ERR_EOF);
+    assert_int_equal(at.seq, direct.w.seq);
+    assert_int_equal(at.torn_bytes, 0);
+    run_close(&direct);
+    run_close(&cached);
+}
+
 int
 main(void)
 {
@@ -381,6 +463,7 @@ main(void)
         cmocka_unit_test(tail_torn_over_segments),
         cmocka_unit_test(reader_follows_a_live_run),
         cmocka_unit_test(names_of_runs),
+        cmocka_unit_test(direct_writes_are_the_same_bytes),
     };
 
     check_never_fatal();

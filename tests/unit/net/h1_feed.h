@@ -76,22 +76,25 @@ static inline void
 feed_same_head(const struct feed *a, const struct feed *b)
 {
     assert_int_equal(a->head_len, b->head_len);
-    assert_int_equal(a->head.method, b->head.method);
-    assert_int_equal(a->head.status, b->head.status);
+    assert_int_equal(a->head.http.method, b->head.http.method);
+    assert_int_equal(a->head.http.status, b->head.http.status);
     assert_int_equal(a->head.is_1_0, b->head.is_1_0);
     assert_int_equal(a->head.keep_alive, b->head.keep_alive);
-    assert_int_equal(a->head.expect_continue, b->head.expect_continue);
+    assert_int_equal(a->head.http.has_body, b->head.http.has_body);
+    assert_int_equal(a->head.http.body_length, b->head.http.body_length);
+    assert_int_equal(a->head.http.expect_continue, b->head.http.expect_continue);
     assert_int_equal(a->head.framing, b->head.framing);
     assert_int_equal(a->head.content_length, b->head.content_length);
     feed_same_slice(a->head.target, a->block, b->head.target, b->block);
-    feed_same_slice(a->head.path, a->block, b->head.path, b->block);
-    feed_same_slice(a->head.query, a->block, b->head.query, b->block);
-    feed_same_slice(a->head.authority, a->block, b->head.authority, b->block);
-    assert_int_equal(a->head.field_count, b->head.field_count);
-    for (size_t i = 0; i < a->head.field_count; i++) {
-        feed_same_slice(a->head.fields[i].name, a->block, b->head.fields[i].name, b->block);
-        feed_same_slice(a->head.fields[i].value, a->block, b->head.fields[i].value, b->block);
-        assert_int_equal(a->head.fields[i].hop, b->head.fields[i].hop);
+    feed_same_slice(a->head.http.path, a->block, b->head.http.path, b->block);
+    feed_same_slice(a->head.http.query, a->block, b->head.http.query, b->block);
+    feed_same_slice(a->head.http.authority, a->block, b->head.http.authority, b->block);
+    assert_int_equal(a->head.http.field_count, b->head.http.field_count);
+    for (size_t i = 0; i < a->head.http.field_count; i++) {
+        feed_same_slice(a->head.http.fields[i].name, a->block, b->head.http.fields[i].name,
+                        b->block);
+        feed_same_slice(a->head.http.fields[i].value, a->block, b->head.http.fields[i].value,
+                        b->block);
     }
 }
 
@@ -137,6 +140,39 @@ feed_cases(struct h1_parser init, const struct feed_case *cases, size_t count)
     }
 }
 
+/* The fields that are left must have these names, in this order; NULL ends them. */
+static inline void
+feed_names(const struct http_head *head, const char *const *names)
+{
+    size_t count = 0;
+
+    for (; names[count] != NULL; count++) {
+        if (count >= head->field_count || !slice_is(head->fields[count].name, names[count]))
+            fail_msg("field %zu is not %s", count, names[count]);
+    }
+    assert_int_equal(count, head->field_count);
+}
+
+/* What Connection must not take off a message: all that the program reads (law 5). */
+static const char *const feed_reserved[] = {
+    "Host",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Authorization",
+    "Expect",
+    "X-Api-Key",
+    "X-Portolan-Class",
+    "X-Forwarded-For",
+    "Forwarded",
+    "Content-Type",
+    "Content-Encoding",
+    "Anthropic-Version",
+    "Retry-After",
+    "Residency-Attestation",
+    "Residency-Commitment-Key",
+    "residency-",
+};
+
 static inline struct h1_parser
 feed_role(enum h1_role role)
 {
@@ -179,6 +215,28 @@ feed_fault_of(enum h1_role role, struct text *t)
     free(out.block);
     free(t->p);
     return fault;
+}
+
+/* Each reserved name, nominated alone and behind another option, in two spellings. */
+static inline void
+feed_nominations(enum h1_role role, const char *start)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(feed_reserved); i++)
+        for (int way = 0; way < 3; way++) {
+            struct text t = feed_text(512);
+            size_t at;
+
+            text_add_str(&t, start);
+            text_add_str(&t, way == 1 ? "Connection: close, " : "Connection: ");
+            at = t.used;
+            text_add_str(&t, feed_reserved[i]);
+            for (; way == 2 && at < t.used; at++)
+                if (t.p[at] >= 'a' && t.p[at] <= 'z')
+                    t.p[at] = (uint8_t)(t.p[at] - 'a' + 'A');
+            text_add_str(&t, "\r\n\r\n");
+            if (feed_fault_of(role, &t) != H1_FAULT_CONNECTION)
+                fail_msg("%s may be nominated", feed_reserved[i]);
+        }
 }
 
 #endif

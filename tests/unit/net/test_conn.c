@@ -1,12 +1,13 @@
 #include "net/conn.h"
 
 #include "crypto/hash.h"
+#include "net/tls_priv.h"
+#include "net/tls_reuse.h"
 #include "unit/net/scene.h"
 
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
-#include <signal.h>
 
 /* Two ends on one loop, over a real socket on loopback: `a` connected, `b` was accepted. */
 
@@ -31,6 +32,7 @@ struct play {
     bool tls;
     bool wrong_pin;
     struct tls *server_tls, *client_tls;
+    struct tls_reuse *reuse;
     struct end a, b;
     size_t a_in_max;
     size_t to_write;
@@ -178,6 +180,7 @@ start(void *context)
                              .owner = &p->a,
                              .in_max = p->a_in_max,
                              .out_max = BIG,
+                             .reuse = p->reuse,
                              .guard = p->scene.guard};
 
     assert_int_equal(conn_connect(&opts, &p->address, &p->a.conn), ERR_OK);
@@ -545,6 +548,84 @@ test_tls_cut_is_an_error(void **state)
     play_close(&p);
 }
 
+/* Another connection in place of the one that is open. */
+static void
+start_again(void *context)
+{
+    struct play *p = context;
+
+    conn_abort(p->a.conn);
+    conn_abort(p->b.conn);
+    p->a = p->b = (struct end){.conn = NULL};
+    p->written = 0;
+    start(p);
+}
+
+static void
+forget_and_start_again(void *context)
+{
+    struct play *p = context;
+
+    assert_true(conn_is_resumed(p->a.conn));
+    assert_true(conn_is_resumed(p->b.conn));
+    tls_reuse_clear(p->reuse);
+    start_again(p);
+}
+
+/* Tickets come behind the handshake: a client has them once it has read something. */
+static void
+test_the_next_connection_goes_on_with_the_session(void **state)
+{
+    static const struct scene_step steps[] = {
+        {"open", start, both_open},
+        {"bytes", write_all, all_came},
+        {"resumed", start_again, both_open},
+        {"bytes again", write_all, all_came},
+        {"forgotten", forget_and_start_again, both_open},
+    };
+    struct play p;
+
+    (void)state;
+    play_open(&p, true, false);
+    assert_int_equal(tls_reuse_new(&p.reuse), ERR_OK);
+    p.to_write = 100;
+    scene_play(&p.scene, steps, ARRAY_COUNT(steps), &p);
+    assert_false(conn_is_resumed(p.a.conn));
+    assert_true(conn_peer_cert(p.a.conn).len > 0);
+    tls_reuse_free(&p.reuse);
+    play_close(&p);
+}
+
+static void
+pin_another_and_start_again(void *context)
+{
+    struct play *p = context;
+
+    p->client_tls->spki_sha256[0] ^= 1;
+    start_again(p);
+}
+
+/* What is pinned is compared at each handshake, resumed or not. */
+static void
+test_a_resumed_session_must_have_the_pinned_key(void **state)
+{
+    static const struct scene_step steps[] = {
+        {"open", start, both_open},
+        {"bytes", write_all, all_came},
+        {"another pin", pin_another_and_start_again, a_failed},
+    };
+    struct play p;
+
+    (void)state;
+    play_open(&p, true, false);
+    assert_int_equal(tls_reuse_new(&p.reuse), ERR_OK);
+    p.to_write = 100;
+    scene_play(&p.scene, steps, ARRAY_COUNT(steps), &p);
+    assert_int_equal(p.a.why, ERR_AUTH);
+    tls_reuse_free(&p.reuse);
+    play_close(&p);
+}
+
 int
 main(void)
 {
@@ -559,10 +640,10 @@ main(void)
         cmocka_unit_test(test_guard_refuses),
         cmocka_unit_test(test_out_buffer_is_bounded),
         cmocka_unit_test(test_tls_cut_is_an_error),
+        cmocka_unit_test(test_the_next_connection_goes_on_with_the_session),
+        cmocka_unit_test(test_a_resumed_session_must_have_the_pinned_key),
     };
 
-    /* As the daemon does: OpenSSL writes without MSG_NOSIGNAL. */
-    (void)signal(SIGPIPE, SIG_IGN);
     check_never_fatal();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,11 @@
 #include "net/fetch.h"
 
+#include "net/conn_priv.h"
 #include "unit/net/scene.h"
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 struct play {
     struct scene scene;
@@ -150,6 +152,41 @@ test_answers(void **state)
         assert_int_equal(p.calls, 1);
         play_close(&p);
     }
+}
+
+static bool
+was_asked(void *context)
+{
+    return ((struct play *)context)->server.requests == 1;
+}
+
+/* By now the answer has left. */
+static void
+reset(void *context)
+{
+    struct play *p = context;
+    struct conn *conn = p->server.conns[0].conn;
+    struct linger hard = {.l_onoff = 1};
+
+    assert_int_equal(setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard)), 0);
+    conn_abort(conn);
+    p->server.conns[0].conn = NULL;
+}
+
+static void
+test_a_reset_is_not_the_end_of_a_body(void **state)
+{
+    static const struct scene_step steps[] = {{"question", get, was_asked},
+                                              {"reset", reset, called_once}};
+    struct play p;
+
+    (void)state;
+    play_open(&p);
+    p.reply = "HTTP/1.1 200 OK\r\n\r\nto the en";
+    scene_play(&p.scene, steps, 2, &p);
+    assert_int_equal(p.e, ERR_EOF);
+    assert_string_equal(p.body, "");
+    play_close(&p);
 }
 
 static void
@@ -376,6 +413,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_a_reset_is_not_the_end_of_a_body),
         cmocka_unit_test(test_what_is_asked),
         cmocka_unit_test(test_the_connection_is_kept),
         cmocka_unit_test(test_a_connection_that_must_not_be_kept),

@@ -19,7 +19,7 @@ test_request_is_written_whole(void **state)
     struct text t = fresh();
 
     (void)state;
-    h1_write_request_line(&t, H1_POST, SLICE_LIT("/v1/chat?a=b"));
+    h1_write_request_line(&t, HTTP_POST, SLICE_LIT("/v1/chat?a=b"));
     h1_write_field(&t, SLICE_LIT("Host"), SLICE_LIT("a:80"));
     h1_write_field(&t, SLICE_LIT("X-Empty"), SLICE_NONE);
     h1_write_field_u64(&t, SLICE_LIT("Content-Length"), UINT64_MAX);
@@ -53,7 +53,7 @@ test_bad_targets_set_the_mark(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(targets); i++) {
         struct text t = fresh();
 
-        h1_write_request_line(&t, H1_GET, slice_str(targets[i]));
+        h1_write_request_line(&t, HTTP_GET, slice_str(targets[i]));
         assert_false(text_ok(&t));
         assert_int_equal(0, t.used);
     }
@@ -161,11 +161,11 @@ check_byte(int c)
     h1_write_field(&t, SLICE_LIT("n"), slice_of(name, 3));
     assert_int_equal(c == '\t' || (c >= ' ' && c <= '~') || c >= 0x80, text_ok(&t));
     t = fresh();
-    h1_write_request_line(&t, H1_GET, slice_of(target, 3));
+    h1_write_request_line(&t, HTTP_GET, slice_of(target, 3));
     assert_int_equal(c >= '!' && c <= '~' && c != '#', text_ok(&t));
     t = fresh();
     assert_int_equal(is_alnum(c) || is_one_of(c, "-._~!$&'()*+,;=:@/") ? ERR_OK : ERR_BADMSG,
-                     h1_canonical_path(slice_of(target, 3), &t));
+                     http_canonical_path(slice_of(target, 3), &t));
 }
 
 /* A hex digit as chunk size, and a byte as escape: decoded only if unreserved. */
@@ -179,7 +179,7 @@ check_escape(int c)
     struct h1_body b;
     struct slice content = SLICE_NONE;
     size_t used = 0;
-    enum err e = h1_canonical_path(slice_of(path, 5), &t);
+    enum err e = http_canonical_path(slice_of(path, 5), &t);
 
     if (c == 0 || c == '/' || c == '\\') {
         assert_int_equal(ERR_BADMSG, e);

@@ -247,8 +247,9 @@ test_default_of_stream(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
-        bool other;
-        const struct endpoint *e = endpoint_find(H1_POST, slice_str(rows[i].path), false, &other);
+        uint32_t methods;
+        const struct endpoint *e =
+            endpoint_find(HTTP_POST, slice_str(rows[i].path), false, &methods);
         struct body_facts f;
 
         assert_int_equal(body_scan(slice_str(rows[i].body), keys, e, NULL, &f), ERR_OK);

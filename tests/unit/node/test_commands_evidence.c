@@ -72,6 +72,7 @@ make_hop(const struct scene *s, const char *node, uint32_t hop, const uint8_t *p
     char path[256];
     char issuer[128];
     struct text t;
+    uint8_t hash[HASH_SIZE];
     struct record_a1 a1 = {.issuer = issuer,
                            .audience = aud,
                            .txn = "019aaaaa-0000-7000-8000-000000000001",
@@ -118,7 +119,7 @@ make_hop(const struct scene *s, const char *node, uint32_t hop, const uint8_t *p
     assert_non_null(key);
     assert_int_equal(record_signer_new(key, &signer), ERR_OK);
     text_init(&t, out->jws, sizeof(out->jws) - 1);
-    assert_int_equal(record_a1_write(signer, &a1, &t), ERR_OK);
+    assert_int_equal(record_a1_write(signer, &a1, &t, hash), ERR_OK);
     out->jws[t.used] = '\0';
     record_signer_free(&signer);
     key_free(&key);

@@ -162,8 +162,7 @@ request(struct scene *s, size_t node, const struct record_a1 *a1, const uint8_t 
     assert_non_null(entry);
     assert_int_equal(ledger_reserve(s->ledger), ERR_OK);
     text_init(&t, entry->bytes, RECORD_A1_MAX);
-    assert_int_equal(record_a1_write(s->signers[node], a1, &t), ERR_OK);
-    hash_sha256(text_slice(&t), hash);
+    assert_int_equal(record_a1_write(s->signers[node], a1, &t, hash), ERR_OK);
     submit(s, entry, WAL_A1, t.used);
     if (!a1->permit) {
         ledger_release(s->ledger);

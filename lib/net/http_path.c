@@ -1,3 +1,5 @@
+#include "net/http.h"
+
 #include "net/h1_priv.h"
 
 #include "base/check.h"
@@ -84,7 +86,7 @@ segment_resolve(struct slice segment, bool is_last, size_t base, struct text *ou
 }
 
 enum err
-h1_canonical_path(struct slice path, struct text *out)
+http_canonical_path(struct slice path, struct text *out)
 {
     struct slice rest = path;
     size_t base = out->used;

@@ -6,7 +6,7 @@ static enum err
 canonical(struct slice path, struct text *out, void *storage, size_t size)
 {
     text_init(out, storage, size);
-    return h1_canonical_path(path, out);
+    return http_canonical_path(path, out);
 }
 
 static void
@@ -97,9 +97,9 @@ test_path_is_added_behind_what_is_there(void **state)
     (void)state;
     text_init(&out, storage, sizeof(storage));
     text_add_str(&out, "/base/x");
-    assert_int_equal(ERR_OK, h1_canonical_path(SLICE_LIT("/../../a"), &out));
+    assert_int_equal(ERR_OK, http_canonical_path(SLICE_LIT("/../../a"), &out));
     assert_true(slice_is(text_slice(&out), "/base/x/a"));
-    assert_int_equal(ERR_BADMSG, h1_canonical_path(SLICE_LIT("/b/%00"), &out));
+    assert_int_equal(ERR_BADMSG, http_canonical_path(SLICE_LIT("/b/%00"), &out));
     assert_true(slice_is(text_slice(&out), "/base/x/a"));
 }
 
@@ -114,7 +114,7 @@ test_path_that_does_not_fit_marks_the_text(void **state)
     assert_int_equal(ERR_FULL, canonical(SLICE_LIT("/12345678"), &out, storage, sizeof(storage)));
     assert_false(text_ok(&out));
     assert_int_equal(ERR_FULL, canonical(SLICE_LIT("/12345/78"), &out, storage, sizeof(storage)));
-    assert_int_equal(ERR_FULL, h1_canonical_path(SLICE_LIT("/"), &out));
+    assert_int_equal(ERR_FULL, http_canonical_path(SLICE_LIT("/"), &out));
 }
 
 int
