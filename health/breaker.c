@@ -29,19 +29,21 @@ breaker_open_for(const struct breaker *b, struct mono now)
     case BREAKER_OPEN:
         return now.ns >= b->until.ns;
     case BREAKER_HALF_OPEN:
-        return !b->trial_out;
+        return b->trial == 0;
     }
     return false;
 }
 
 bool
-breaker_take(struct breaker *b, struct mono now)
+breaker_take(struct breaker *b, struct mono now, uint32_t *trial)
 {
     if (!breaker_open_for(b, now))
         return false;
+    *trial = 0;
     if (b->state != BREAKER_CLOSED) {
         b->state = BREAKER_HALF_OPEN;
-        b->trial_out = true;
+        b->trials = b->trials == UINT32_MAX ? 1 : b->trials + 1;
+        *trial = b->trial = b->trials;
     }
     return true;
 }
@@ -68,7 +70,7 @@ trip(struct breaker *b, struct mono now, uint64_t random)
         ms = OPEN_MS_MAX;
     b->state = BREAKER_OPEN;
     b->until = mono_add_ms(now, ms);
-    b->trial_out = false;
+    b->trial = 0;
     b->fails_in_row = 0;
     if (b->ejections < OPEN_DOUBLINGS_MAX)
         b->ejections++;
@@ -78,12 +80,6 @@ trip(struct breaker *b, struct mono now, uint64_t random)
 static void
 note_fail(struct breaker *b, struct mono now, uint64_t random)
 {
-    if (b->state == BREAKER_OPEN)
-        return; /* of a request that was under way when the breaker opened */
-    if (b->state == BREAKER_HALF_OPEN) {
-        trip(b, now, random);
-        return;
-    }
     b->fails_in_row++;
     b->window_total++;
     b->window_fails++;
@@ -94,15 +90,8 @@ note_fail(struct breaker *b, struct mono now, uint64_t random)
 
 /* The server answered as it should; a refused request (4xx) is such an answer too. */
 static void
-note_answer(struct breaker *b, struct mono now)
+note_answer(struct breaker *b)
 {
-    if (b->state == BREAKER_OPEN)
-        return;
-    if (b->state == BREAKER_HALF_OPEN) {
-        b->state = BREAKER_CLOSED;
-        b->trial_out = false;
-        window_clear(b, now);
-    }
     b->fails_in_row = 0;
     b->window_total++;
 }
@@ -119,21 +108,36 @@ breaker_note(struct breaker *b, enum breaker_outcome outcome, uint32_t retry_aft
             b->ejections = 0;
         window_clear(b, now);
     }
+    if (outcome == BREAKER_LOAD)
+        b->load_until = mono_add_ms(now, load_ms < LOAD_MS_MAX ? load_ms : LOAD_MS_MAX);
+    if (b->state != BREAKER_CLOSED)
+        return; /* of a request that was under way when the breaker opened */
+    if (outcome == BREAKER_OK || outcome == BREAKER_CLIENT)
+        note_answer(b);
+    else if (outcome == BREAKER_FAIL)
+        note_fail(b, now, random);
+}
+
+void
+breaker_trial_end(struct breaker *b, uint32_t trial, enum breaker_outcome outcome, struct mono now,
+                  uint64_t random)
+{
+    if (trial == 0 || trial != b->trial)
+        return;
+    ASSERT(b->state == BREAKER_HALF_OPEN);
     switch (outcome) {
     case BREAKER_OK:
     case BREAKER_CLIENT:
-        note_answer(b, now);
+        b->state = BREAKER_CLOSED;
+        b->trial = 0;
+        window_clear(b, now);
         break;
     case BREAKER_FAIL:
-        note_fail(b, now, random);
+        trip(b, now, random);
         break;
     case BREAKER_LOAD:
-        b->load_until = mono_add_ms(now, load_ms < LOAD_MS_MAX ? load_ms : LOAD_MS_MAX);
-        b->trial_out = false;
-        break;
     case BREAKER_ABORT:
-        /* Says nothing about the server: the next request is the trial. */
-        b->trial_out = false;
+        b->trial = 0;
         break;
     }
 }

@@ -2,8 +2,8 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "crypto/random.h"
 #include "node/attest.h"
+#include "node/dispatch.h"
 #include "node/relay.h"
 
 #define FAILURE_MAX 512
@@ -33,7 +33,7 @@ answer_reset(struct txn *t)
     t->sent_bytes = 0;
     t->failure_told = t->stall_noted = t->client_slow = false;
     buf_release(&t->held);
-    answer_body_init(&t->seen, STREAM_NONE, USAGE_NONE);
+    answer_body_init(&t->seen, STREAM_NONE, t->endpoint);
     commitment_init(&t->answer_mac, t->key, "answer");
     if (t->pulse != NULL)
         timer_clear(t->pulse);
@@ -44,7 +44,7 @@ answer_begin(struct txn *t, struct slice content_type)
 {
     struct mono now = loop_now(t->worker->loop);
 
-    answer_body_init(&t->seen, answer_body_format(content_type), t->endpoint->usage);
+    answer_body_init(&t->seen, answer_body_format(content_type), t->endpoint);
     t->head_at = t->heard_at = t->told_at = now;
     t->answer_begun = true;
     if (!may_speak(t))
@@ -82,6 +82,8 @@ answer_commit(struct txn *t)
     t->committed = true;
     t->client_status = t->status;
     t->first_byte_ms = clock_wall_ms();
+    if (t->answer_bytes > 0)
+        dispatch_trial_passed(t);
     http_fields_init(&fields, storage, sizeof(storage));
     http_fields_add(&fields, SLICE_LIT("Content-Type"), t->answer_type);
     if (is_stream(t))
@@ -140,8 +142,7 @@ answer_add(struct txn *t, struct slice piece)
 bool
 answer_is_whole(const struct txn *t)
 {
-    return !t->endpoint->ends_with_done || t->seen.format != STREAM_SSE || t->status >= 400 ||
-           answer_body_done(&t->seen);
+    return t->status >= 400 || answer_body_is_whole(&t->seen);
 }
 
 void
@@ -155,16 +156,19 @@ answer_tell_failure(struct txn *t, enum refusal why)
     };
     const struct refusal_row *row = refusal_row(why);
     bool is_sse = t->seen.format == STREAM_SSE;
+    bool is_typed = t->seen.facts.end == END_RESPONSES || t->seen.facts.end == END_MESSAGES;
     uint8_t storage[FAILURE_MAX];
     struct text event;
 
-    /* Behind [DONE] nobody reads on. */
+    /* Behind its end nobody reads on. */
     if (!t->committed || !may_speak(t) || !answer_body_at_boundary(&t->seen) ||
         answer_body_done(&t->seen))
         return;
     ASSERT(why < ARRAY_COUNT(words) && words[why] != NULL);
     text_init(&event, storage, sizeof(storage));
-    text_add_str(&event, is_sse ? "data: {" : "{");
+    text_add_str(&event, is_typed ? "event: error\ndata: {\"type\":\"error\","
+                         : is_sse ? "data: {"
+                                  : "{");
     text_add_str(&event, "\"error\":{\"message\":");
     text_add_json(&event, slice_str(words[why]));
     text_add_str(&event, ",\"type\":");
@@ -219,10 +223,7 @@ note_stall(struct txn *t)
 {
     t->stall_noted = true;
     metrics_add(&t->worker->shared->metrics.stalled);
-    if (t->slot_held)
-        admission_breaker_note(t->worker->shared->admission, t->slot_id, BREAKER_LOAD,
-                               STALL_LOAD_MS, loop_now(t->worker->loop),
-                               random_stock_u64(&t->worker->random));
+    dispatch_note(t, BREAKER_LOAD, STALL_LOAD_MS);
 }
 
 static void

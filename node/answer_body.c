@@ -22,14 +22,15 @@ answer_body_format(struct slice content_type)
 }
 
 void
-answer_body_init(struct answer_body *b, enum endpoint_stream format, enum endpoint_usage usage)
+answer_body_init(struct answer_body *b, enum endpoint_stream format,
+                 const struct endpoint *endpoint)
 {
     b->format = format;
-    b->in_text = false;
+    b->in_text = b->ended = false;
     b->events = 0;
     sse_init(&b->sse);
     ndjson_init(&b->ndjson);
-    answer_facts_init(&b->facts, usage);
+    answer_facts_init(&b->facts, endpoint, format);
 }
 
 static void
@@ -39,6 +40,9 @@ add_text(struct answer_body *b, struct slice data)
         answer_facts_begin(&b->facts);
     b->in_text = true;
     answer_facts_add(&b->facts, data);
+    /* The last line's end may be missing; an event without its empty line is none. */
+    if (b->format == STREAM_NDJSON && b->facts.ends)
+        b->ended = true;
 }
 
 static void
@@ -46,6 +50,7 @@ end_text(struct answer_body *b)
 {
     b->in_text = false;
     b->events++;
+    b->ended = b->ended || b->facts.ends;
 }
 
 static void
@@ -115,11 +120,17 @@ answer_body_at_boundary(const struct answer_body *b)
 bool
 answer_body_done(const struct answer_body *b)
 {
-    return b->format == STREAM_SSE && b->sse.done;
+    return b->sse.done || b->ended;
+}
+
+bool
+answer_body_is_whole(const struct answer_body *b)
+{
+    return b->facts.end == END_NONE || answer_body_done(b);
 }
 
 uint64_t
 answer_body_events(const struct answer_body *b)
 {
-    return b->events - (answer_body_done(b) && b->events > 0);
+    return b->events - (b->sse.done && b->events > 0);
 }

@@ -275,6 +275,7 @@ on_recorded(struct ledger_entry *entry)
     worker_entry_return(t->worker, entry);
     if (result != ERR_OK) {
         t->a1 = SLICE_NONE;
+        metrics_add(&t->worker->shared->metrics.unrecorded[REFUSAL_LEDGER_UNAVAILABLE]);
         if (t->exchange == NULL) {
             journey_finish(t, RECORD_CLIENT_ABORT);
             return;
@@ -282,7 +283,6 @@ on_recorded(struct ledger_entry *entry)
         t->retry_after_s = 5;
         t->refusal = REFUSAL_LEDGER_UNAVAILABLE;
         t->refusal_words = "the evidence can't be written now";
-        metrics_add(&t->worker->shared->metrics.unrecorded[t->refusal]);
         dispatch_release(t, BREAKER_ABORT, 0);
         if (t->state != TXN_REFUSE)
             txn_move(t, TXN_REFUSE);
@@ -394,10 +394,10 @@ on_completed(struct ledger_entry *entry)
     worker_entry_return(entry->owner, entry);
 }
 
-void
+bool
 attest_complete(struct txn *t, enum record_end end)
 {
-    struct ledger_entry *entry = t->closing;
+    struct ledger_entry *entry = t->closing != NULL ? t->closing : worker_last_entry(t->worker);
     struct upload_facts upload;
     struct relay_facts facts;
     struct text out;
@@ -416,8 +416,11 @@ attest_complete(struct txn *t, enum record_end end)
                            .attempts = t->attempts,
                            .attempt_count = t->attempt_count};
 
-    if (NEVER(entry == NULL))
-        return;
+    if (entry == NULL) {
+        t->end = end;
+        worker_owe(t->worker, t);
+        return false;
+    }
     relay_finish(t, end, &facts);
     a2.answer_bytes = facts.answer_bytes;
     a2.answer_commitment = facts.has_commitment ? facts.commitment : NULL;
@@ -438,8 +441,11 @@ attest_complete(struct txn *t, enum record_end end)
         a2.upstream_commitment = upload.rewritten ? upload.upstream : NULL;
     }
     text_init(&out, entry->bytes, sizeof(entry->bytes));
-    if (NEVER(record_a2_write(&a2, &out) != ERR_OK))
-        return;
+    if (NEVER(record_a2_write(&a2, &out) != ERR_OK)) {
+        worker_entry_return(t->worker, entry);
+        t->closing = NULL;
+        return true;
+    }
     entry->len = out.used;
     entry->type = WAL_A2;
     entry->slot = t->shard.slot;
@@ -449,4 +455,5 @@ attest_complete(struct txn *t, enum record_end end)
     t->closing = NULL;
     t->reserved = false; /* the A2's arrival gives the room back */
     worker_submit(t->worker, entry);
+    return true;
 }

@@ -19,8 +19,9 @@ void attest_outcome(struct txn *t, const char *outcome, int status);
 bool attest_denial(struct txn *t);
 /* Answers the refusal in t and ends the transaction. */
 void attest_refused(struct txn *t);
-/* Writes the A2 of a transaction that had attempts. */
-void attest_complete(struct txn *t, enum record_end end);
+/* Writes the A2 of a transaction that had attempts. False: there is no memory for it now; t
+ * stays in the worker's list until a record comes back from the ledger (law 4). */
+bool attest_complete(struct txn *t, enum record_end end);
 /* Our fields of an answer: attestations, receipt link, request id. They borrow from t. */
 void attest_fields(const struct txn *t, struct http_fields *out);
 

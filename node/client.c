@@ -114,6 +114,7 @@ client_accept(struct worker *w, int fd, bool mesh)
                              .fn = on_conn,
                              .in_max = CLIENT_IN_MAX,
                              .out_max = CLIENT_OUT_MAX,
+                             .tell_left = true,
                              .sockets = &shared->metrics.client_sockets};
     int64_t open =
         atomic_fetch_add_explicit(&shared->metrics.clients_open, 1, memory_order_relaxed);
@@ -448,6 +449,6 @@ on_conn(void *owner, struct conn *conn, unsigned events)
     if (c->state != CLIENT_GONE && (events & CONN_DRAINED) != 0 && c->exchange.txn != NULL)
         journey_client_drained(c->exchange.txn);
     /* In HEAD what is unsent belongs to answers that are complete. */
-    if (c->state != CLIENT_GONE && (events & CONN_EOF) != 0)
+    if (c->state != CLIENT_GONE && (events & (CONN_EOF | CONN_LEFT)) != 0)
         client_end(c, c->state == CLIENT_HEAD ? CLIENT_LINGER_MS : 0);
 }

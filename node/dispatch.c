@@ -274,7 +274,7 @@ dispatch_granted(struct txn *t)
             journey_refuse(t, REFUSAL_REQUEST_TIMEOUT, "client_abort", "the client left", NULL);
         else if (t->state != TXN_DONE)
             journey_finish(t, RECORD_CLIENT_ABORT);
-        else
+        else if (!t->unclosed)
             txn_free(t);
         return;
     }
@@ -426,7 +426,7 @@ take_target(struct txn *t)
         return false;
     }
     bits_add(&t->tried, t->choice.backend);
-    if (admission_breaker_take(a, id, loop_now(t->worker->loop)))
+    if (admission_breaker_take(a, id, loop_now(t->worker->loop), &t->trial))
         return true;
     admission_slot_free(a, id);
     t->slot_held = false;
@@ -502,20 +502,43 @@ dispatch_superseded(struct txn *t)
 
 /* ---- back again -------------------------------------------------------------------- */
 
+static void
+end_trial(struct txn *t, enum breaker_outcome outcome)
+{
+    if (t->trial == 0)
+        return;
+    admission_breaker_trial_end(t->worker->shared->admission, t->slot_id, t->trial, outcome,
+                                loop_now(t->worker->loop), random_stock_u64(&t->worker->random));
+    t->trial = 0;
+}
+
+void
+dispatch_trial_passed(struct txn *t)
+{
+    end_trial(t, BREAKER_OK);
+}
+
+void
+dispatch_note(struct txn *t, enum breaker_outcome outcome, uint32_t retry_after_ms)
+{
+    if (!t->slot_held)
+        return;
+    admission_breaker_note(t->worker->shared->admission, t->slot_id, outcome, retry_after_ms,
+                           loop_now(t->worker->loop), random_stock_u64(&t->worker->random));
+    end_trial(t, outcome);
+}
+
 void
 dispatch_release(struct txn *t, enum breaker_outcome outcome, uint32_t retry_after_s)
 {
-    struct admission *a = t->worker->shared->admission;
-
     if (t->upstream != NULL) {
         upstream_abort(t->upstream);
         t->upstream = NULL;
     }
     if (!t->slot_held)
         return;
-    admission_breaker_note(a, t->slot_id, outcome, retry_after_s * 1000, loop_now(t->worker->loop),
-                           random_stock_u64(&t->worker->random));
-    admission_slot_free(a, t->slot_id);
+    dispatch_note(t, outcome, retry_after_s * 1000);
+    admission_slot_free(t->worker->shared->admission, t->slot_id);
     t->slot_held = false;
 }
 

@@ -20,6 +20,10 @@ void dispatch_failed(struct txn *t, const char *outcome, int status, enum breake
 /* Whether the place of the attempt under way may still have it, under the charter in force now
  * (as the worker sees it) and that which the request came under. */
 bool dispatch_is_lawful(struct txn *t);
+/* Tells the breaker of the backend whose slot is held, if one is; a trial ends with it. */
+void dispatch_note(struct txn *t, enum breaker_outcome outcome, uint32_t retry_after_ms);
+/* The backend answers: however long the answer lasts, nothing more is tried with it. */
+void dispatch_trial_passed(struct txn *t);
 /* Gives slot, breaker trial and connection of the attempt back. */
 void dispatch_release(struct txn *t, enum breaker_outcome outcome, uint32_t retry_after_s);
 

@@ -10,11 +10,13 @@
 #define KINDS_RANKERS (KINDS_VLLM | ENDPOINT_KIND(KIND_LLAMACPP))
 #define KINDS_OLLAMA ENDPOINT_KIND(KIND_OLLAMA)
 
-#define STREAMS .stream_default = true
 #define CHAT .operation = OPERATION_CHAT
 #define COMPLETION .operation = OPERATION_TEXT_COMPLETION
 #define EMBEDDINGS .operation = OPERATION_EMBEDDINGS
-#define DONE .ends_with_done = true
+#define DONE .end = END_DONE
+#define LINES .stream_default = true, .end = END_OLLAMA
+#define RESPONSES .end = END_RESPONSES, .wrapper = "response"
+#define MESSAGES .end = END_MESSAGES, .wrapper = "message"
 
 /* ONCE: work that is dear to do twice is not sent again to where it may have begun. */
 #define ONCE .on_mesh = true, .on_public = true
@@ -29,9 +31,9 @@ static const struct endpoint endpoints[] = {
     {HTTP_POST, "/v1/embeddings", "embeddings", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI, KINDS_ALL, EMBEDDINGS, AGAIN},
     {HTTP_POST, "/v1/responses", "responses", ENDPOINT_INFERENCE,
-     ENDPOINT_JSON, STREAM_SSE, USAGE_INPUT_OUTPUT, KINDS_ALL, CHAT, AGAIN},
+     ENDPOINT_JSON, STREAM_SSE, USAGE_INPUT_OUTPUT, KINDS_ALL, CHAT, RESPONSES, AGAIN},
     {HTTP_POST, "/v1/messages", "messages", ENDPOINT_INFERENCE,
-     ENDPOINT_JSON, STREAM_SSE, USAGE_INPUT_OUTPUT, KINDS_ALL, CHAT, AGAIN},
+     ENDPOINT_JSON, STREAM_SSE, USAGE_MESSAGES, KINDS_ALL, CHAT, MESSAGES, AGAIN},
     {HTTP_POST, "/v1/moderations", "moderations", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_NONE, USAGE_NONE, KINDS_GENERIC, AGAIN},
     {HTTP_POST, "/v1/rerank", "rerank", ENDPOINT_INFERENCE,
@@ -55,9 +57,9 @@ static const struct endpoint endpoints[] = {
     {HTTP_POST, "/v1/images/variations", "images_variations", ENDPOINT_INFERENCE,
      ENDPOINT_FORM, STREAM_NONE, USAGE_NONE, KINDS_VLLM, ONCE},
     {HTTP_POST, "/api/chat", "ollama_chat", ENDPOINT_INFERENCE,
-     ENDPOINT_JSON, STREAM_NDJSON, USAGE_OLLAMA, KINDS_OLLAMA, STREAMS, CHAT, AGAIN},
+     ENDPOINT_JSON, STREAM_NDJSON, USAGE_OLLAMA, KINDS_OLLAMA, LINES, CHAT, AGAIN},
     {HTTP_POST, "/api/generate", "ollama_generate", ENDPOINT_INFERENCE,
-     ENDPOINT_JSON, STREAM_NDJSON, USAGE_OLLAMA, KINDS_OLLAMA, STREAMS, COMPLETION, AGAIN},
+     ENDPOINT_JSON, STREAM_NDJSON, USAGE_OLLAMA, KINDS_OLLAMA, LINES, COMPLETION, AGAIN},
     {HTTP_POST, "/api/embed", "ollama_embed", ENDPOINT_INFERENCE,
      ENDPOINT_JSON, STREAM_NONE, USAGE_OLLAMA, KINDS_OLLAMA, EMBEDDINGS, AGAIN},
     {HTTP_POST, "/api/embeddings", "ollama_embeddings", ENDPOINT_INFERENCE,

@@ -35,8 +35,19 @@ enum endpoint_usage {
     USAGE_NONE,
     USAGE_OPENAI,       /* usage.prompt_tokens, usage.completion_tokens */
     USAGE_INPUT_OUTPUT, /* usage.input_tokens, usage.output_tokens */
+    USAGE_MESSAGES,     /* the same; what its stream's beginning says of the output is no count */
     USAGE_OLLAMA,       /* prompt_eval_count, eval_count at the top */
     USAGE_COUNT
+};
+
+/* The event or line without which a stream is not whole, however its framing ended. */
+enum endpoint_end {
+    END_NONE,      /* none that all servers send */
+    END_DONE,      /* [DONE] */
+    END_RESPONSES, /* an event of type response.completed, .failed or .incomplete */
+    END_MESSAGES,  /* an event of type message_stop */
+    END_OLLAMA,    /* a line with "done":true */
+    END_COUNT
 };
 
 /* The kind of operation, as metrics are labelled (gen_ai.operation.name). */
@@ -63,8 +74,10 @@ struct endpoint {
     uint32_t kinds;      /* INFERENCE: bit k: backends of that enum charter_kind speak it */
     bool stream_default; /* what an absent `stream` means */
     enum endpoint_operation operation;
-    bool ends_with_done; /* its stream is whole only with the event [DONE] */
-    bool replay_safe;    /* may be sent again when the connection died without an answer byte */
+    enum endpoint_end end; /* of a stream in the format above */
+    const char *wrapper;   /* member of a stream's events whose object has model, id and usage as
+                              a unary answer has them at the top; NULL: they stand at the top */
+    bool replay_safe;      /* may be sent again when the connection died without an answer byte */
     bool on_mesh;
     bool on_public;
 };

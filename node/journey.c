@@ -455,11 +455,21 @@ journey_finish(struct txn *t, enum record_end end)
         end = RECORD_DRAINED; /* it was cut off, and did not leave */
     dispatch_release(t, BREAKER_ABORT, 0);
     (void)txn_part(t);
-    if (t->attempt_count > 0)
-        attest_complete(t, end);
     txn_move(t, TXN_DONE);
+    if (t->attempt_count > 0 && !attest_complete(t, end))
+        return;
     if (!t->recording && !t->waiting)
         txn_free(t);
+}
+
+bool
+journey_close_late(struct txn *t)
+{
+    if (!attest_complete(t, t->end))
+        return false;
+    if (!t->recording && !t->waiting)
+        txn_free(t);
+    return true;
 }
 
 void

@@ -41,5 +41,7 @@ void journey_refuse(struct txn *t, enum refusal refusal, const char *reason, con
 void journey_refuse_drained(struct txn *t);
 /* Ends the transaction: A2 if there was an attempt, then memory. */
 void journey_finish(struct txn *t, enum record_end end);
+/* The A2 of one that ended without memory for it. False: there still is none. */
+MUST_USE bool journey_close_late(struct txn *t);
 
 #endif

@@ -54,6 +54,16 @@ metrics_next_token(struct metrics *m, enum endpoint_operation operation, uint64_
     histogram_add(&m->next_token[operation], &next_token_bounds, ns);
 }
 
+static int64_t
+unrecorded(const struct metrics *m)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < REFUSAL_COUNT; i++)
+        sum += atomic_load_explicit(&m->unrecorded[i], memory_order_relaxed);
+    return (int64_t)sum;
+}
+
 static void
 write_histograms(const struct histogram *all, const struct histogram_bounds *bounds,
                  const char *name, const char *help, struct text *out)
@@ -91,6 +101,8 @@ metrics_write(const struct metrics *m, struct text *out)
               atomic_load_explicit(&m->requests_open, memory_order_relaxed));
     write_one(out, "portolan_body_bytes", "Bytes of request bodies held.", "gauge",
               atomic_load_explicit(&m->body_bytes, memory_order_relaxed));
+    write_one(out, "portolan_refusals_unrecorded",
+              "Refusals that wait for the ledger's next count of them.", "gauge", unrecorded(m));
     write_histograms(m->first_token, &first_token_bounds,
                      "gen_ai_server_time_to_first_token_seconds",
                      "From a streamed request's head to its answer's first event.", out);

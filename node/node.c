@@ -337,7 +337,7 @@ settle(struct node *n)
             if (worker_settle(&s->workers[k]))
                 more = true;
     }
-    if (NEVER(atomic_load(&s->metrics.requests_open) != 0))
+    if (atomic_load(&s->metrics.requests_open) != 0)
         log_event(LOG_ERROR, "node.unsettled", "requests=%" PRId64,
                   atomic_load(&s->metrics.requests_open));
 }

@@ -325,9 +325,7 @@ finish_ok(struct txn *t)
     }
     attest_outcome(t, "ok", t->status);
     if (t->slot_held) {
-        admission_breaker_note(t->worker->shared->admission, t->slot_id,
-                               t->status < 400 ? BREAKER_OK : BREAKER_CLIENT, 0,
-                               loop_now(t->worker->loop), 0);
+        dispatch_note(t, t->status < 400 ? BREAKER_OK : BREAKER_CLIENT, 0);
         admission_slot_free(t->worker->shared->admission, t->slot_id);
         t->slot_held = false;
     }
@@ -347,9 +345,7 @@ cut_answer(struct txn *t, const char *outcome, enum breaker_outcome health, enum
     struct exchange *x;
 
     attest_outcome(t, outcome, t->status);
-    if (t->slot_held)
-        admission_breaker_note(t->worker->shared->admission, t->slot_id, health, 0,
-                               loop_now(t->worker->loop), random_stock_u64(&t->worker->random));
+    dispatch_note(t, health, 0);
     if (end == RECORD_UPSTREAM_TRUNCATED)
         metrics_add(&t->worker->shared->metrics.truncated);
     answer_tell_failure(t,
@@ -537,7 +533,7 @@ relay_finish(struct txn *t, enum record_end end, struct relay_facts *out)
                                 .prompt_tokens = facts->prompt_tokens,
                                 .completion_tokens = facts->completion_tokens};
     /* Nobody will say how many tokens an answer had that ended early. */
-    if (facts->prompt_tokens < 0 && facts->completion_tokens < 0 && end != RECORD_COMPLETE &&
+    if (facts->completion_tokens < 0 && end != RECORD_COMPLETE &&
         answer_body_events(&t->seen) > 0) {
         out->tokens_counted = true;
         out->completion_tokens = (int64_t)answer_body_events(&t->seen);

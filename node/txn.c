@@ -176,6 +176,9 @@ txn_settle(struct txn *t)
     t->body_counted = 0;
     worker_block_return(t->worker, t->arena.base);
     arena_init(&t->arena, NULL, 0);
+    if (t->closing != NULL) /* the log has its room; the entry is borrowed again at the end */
+        worker_entry_return(t->worker, t->closing);
+    t->closing = NULL;
 }
 
 static void
@@ -267,7 +270,8 @@ txn_free(struct txn *t)
 
     ASSERT(t->magic == TXN_MAGIC);
     ASSERT(t->state == TXN_DONE);
-    ASSERT(!t->recording && !t->slot_held && !t->waiting && t->upstream == NULL);
+    ASSERT(!t->recording && !t->unclosed && !t->slot_held && !t->waiting && t->upstream == NULL);
+    ASSERT(t->trial == 0);
     ASSERT(t->exchange == NULL);
     unlink_open(t);
     if (t->tenant_entered)

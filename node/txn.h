@@ -105,6 +105,7 @@ struct txn {
     struct timer *timer; /* queue deadline, total deadline */
     uint32_t slot_id;    /* admission number of the slot held */
     bool slot_held;
+    uint32_t trial; /* of the slot's backend, when this request is its breaker's; else 0 */
     struct upstream *upstream;
 
     /* Evidence. */
@@ -112,11 +113,14 @@ struct txn {
     bool reserved;
     bool recording;               /* an A1 is on its way to the disk */
     struct ledger_entry *entry;   /* for an A1; on its way while recording */
-    struct ledger_entry *closing; /* for the A2, held from admission on */
-    bool deny_recorded;           /* the A1 on its way is a denial */
-    bool revoked;                 /* while it was on its way the charter forbade the place */
-    bool drained;                 /* the node stops and cut it */
-    bool upstream_lost;           /* the connection ended while its A1 was on its way */
+    struct ledger_entry *closing; /* for the A2, held from admission on; of a settled one none */
+    bool unclosed;                /* its A2 waits for an entry: in the worker's list */
+    struct txn *next_unclosed;
+    enum record_end end; /* how it ended, while unclosed */
+    bool deny_recorded;  /* the A1 on its way is a denial */
+    bool revoked;        /* while it was on its way the charter forbade the place */
+    bool drained;        /* the node stops and cut it */
+    bool upstream_lost;  /* the connection ended while its A1 was on its way */
     uint32_t connect_failures;
     struct slice a1;                   /* the latest A1, in the arena */
     uint8_t recording_hash[HASH_SIZE]; /* of the A1 on its way; in a1_hash once it is durable */

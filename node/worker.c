@@ -11,21 +11,50 @@
 #include <stdlib.h>
 
 #define WORKER_KEPT_BYTES (64u << 20) /* idle buffer blocks a worker keeps */
+#define WORKER_ENTRIES_LAST 8         /* records that are kept for ends of requests */
+#define WORKER_OWED_MS 10             /* between looks for an entry that came back */
 #define WORKER_TRIM_MS 1000           /* the period after which what was not needed goes */
 #define WORKER_GATHER_US 500          /* how long a busy worker holds records back */
+
+static struct ledger_entry *
+hand_out(struct worker *w, struct ledger_entry *entry)
+{
+    if (entry == NULL)
+        return NULL;
+    entry->next = NULL;
+    w->records++;
+    return entry;
+}
 
 struct ledger_entry *
 worker_entry(struct worker *w)
 {
-    struct ledger_entry *entry = spare_take(&w->entries);
+    if (w->entries.count > WORKER_ENTRIES_LAST)
+        return hand_out(w, spare_take(&w->entries));
+    return hand_out(w, malloc(sizeof(struct ledger_entry)));
+}
 
-    if (entry == NULL)
-        entry = malloc(sizeof(*entry));
-    if (entry != NULL) {
-        entry->next = NULL;
-        w->records++;
+struct ledger_entry *
+worker_last_entry(struct worker *w)
+{
+    struct ledger_entry *entry = worker_entry(w);
+
+    return entry != NULL ? entry : hand_out(w, spare_take(&w->entries));
+}
+
+/* Those that only the ends of requests may take. */
+static enum err
+keep_last_entries(struct worker *w)
+{
+    w->entries.floor = WORKER_ENTRIES_LAST;
+    for (unsigned i = 0; i < WORKER_ENTRIES_LAST; i++) {
+        struct ledger_entry *entry = malloc(sizeof(*entry));
+
+        if (entry == NULL)
+            return ERR_NOMEM;
+        spare_put(&w->entries, entry);
     }
-    return entry;
+    return ERR_OK;
 }
 
 uint8_t *
@@ -47,6 +76,29 @@ worker_entry_return(struct worker *w, struct ledger_entry *entry)
 {
     w->records--;
     spare_put(&w->entries, entry);
+}
+
+void
+worker_owe(struct worker *w, struct txn *t)
+{
+    t->unclosed = true;
+    t->next_unclosed = w->unclosed;
+    w->unclosed = t;
+}
+
+/* Entries come back from the ledger, so this ends. */
+static void
+close_owed(struct worker *w)
+{
+    bool closed = true;
+
+    while (w->unclosed != NULL && closed) {
+        struct txn *t = w->unclosed;
+
+        w->unclosed = t->next_unclosed;
+        t->unclosed = false;
+        closed = journey_close_late(t); /* else it is in the list again */
+    }
 }
 
 void
@@ -78,11 +130,18 @@ on_rest(void *context)
     worker_hand_over(context);
 }
 
-/* The clock of what is kept for reuse runs only while anything is. */
+/* The clock of what is kept for reuse runs only while anything is. It also looks for entries
+ * of ends that are written, which wake nobody, while others wait for one. */
 static void
 keep_time(struct worker *w)
 {
-    if (w->trimming || buf_pool_kept(w->pool) + w->blocks.count + w->entries.count == 0)
+    if (w->unclosed != NULL) {
+        w->trimming = true;
+        timer_set(w->trim, WORKER_OWED_MS);
+        return;
+    }
+    if (w->trimming ||
+        (buf_pool_kept(w->pool) + w->blocks.count == 0 && w->entries.count <= WORKER_ENTRIES_LAST))
         return;
     w->trimming = true;
     timer_set(w->trim, WORKER_TRIM_MS);
@@ -94,6 +153,10 @@ on_trim(void *context)
     struct worker *w = context;
 
     w->trimming = false;
+    if (w->unclosed != NULL) {
+        ledger_collect(w->shared->ledger, w->index);
+        return; /* no period ended */
+    }
     buf_pool_trim(w->pool);
     (void)spare_trim(&w->blocks);
     (void)spare_trim(&w->entries);
@@ -114,6 +177,7 @@ on_turn_end(void *context)
 {
     struct worker *w = context;
 
+    close_owed(w);
     publish_load(w);
     keep_time(w);
     if (overload_stage(w->shared->overload) >= PRESSURE_SHED)
@@ -277,6 +341,8 @@ make(struct worker *w)
         e = upstream_pool_new(w, &w->upstreams);
     if (e == ERR_OK)
         e = timer_new(w->loop, on_trim, w, &w->trim);
+    if (e == ERR_OK)
+        e = keep_last_entries(w);
     w->own = calloc(BITS_COUNT_MAX, sizeof(*w->own));
     if (e == ERR_OK && w->own == NULL)
         e = ERR_NOMEM;
@@ -354,6 +420,7 @@ worker_settle(struct worker *w)
 
     ledger_collect(w->shared->ledger, w->index);
     any = take_grants(w);
+    close_owed(w);
     any = any || w->gathered != NULL;
     worker_hand_over(w);
     return any;

@@ -77,6 +77,7 @@ struct worker {
     struct txn *txns;              /* list of open ones */
     struct spare entries;          /* records for the ledger, none of them in use */
     struct ledger_entry *gathered; /* records of this turn, newest first */
+    struct txn *unclosed;          /* ended, without memory for their A2 */
     struct txn *free_txns;
     struct spare blocks; /* arenas of transactions */
     struct timer *trim;
@@ -113,7 +114,12 @@ uint8_t *worker_block(struct worker *w);
 void worker_block_return(struct worker *w, uint8_t *block);
 /* A record on its way to the ledger, from this worker's own list; NULL without memory. */
 struct ledger_entry *worker_entry(struct worker *w);
+/* For the end of a request: NULL only while all that are kept for these are on their way to the
+ * ledger, from where they come back. */
+struct ledger_entry *worker_last_entry(struct worker *w);
 void worker_entry_return(struct worker *w, struct ledger_entry *entry);
+/* The transaction ended and there is no memory for its A2: it is written as soon as there is. */
+void worker_owe(struct worker *w, struct txn *t);
 /* Takes a record for the ledger; handed over at the end of the turn with all others of it,
  * so that they share one write and one sync. */
 void worker_submit(struct worker *w, struct ledger_entry *entry);

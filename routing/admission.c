@@ -468,20 +468,20 @@ breaker_publish(struct backend *b)
 
     if (b->breaker.state == BREAKER_OPEN)
         from = b->breaker.until.ns;
-    else if (b->breaker.state == BREAKER_HALF_OPEN && b->breaker.trial_out)
+    else if (b->breaker.state == BREAKER_HALF_OPEN && b->breaker.trial != 0)
         from = UINT64_MAX;
     atomic_store_explicit(&b->open_from_ns, from, memory_order_relaxed);
     atomic_store_explicit(&b->loaded_until_ns, b->breaker.load_until.ns, memory_order_relaxed);
 }
 
 bool
-admission_breaker_take(struct admission *a, uint32_t id, struct mono now)
+admission_breaker_take(struct admission *a, uint32_t id, struct mono now, uint32_t *trial)
 {
     struct backend *b = backend_at(a, id);
     bool taken;
 
     lock(&b->breaker_lock);
-    taken = breaker_take(&b->breaker, now);
+    taken = breaker_take(&b->breaker, now, trial);
     breaker_publish(b);
     unlock(&b->breaker_lock);
     return taken;
@@ -518,6 +518,18 @@ admission_breaker_note(struct admission *a, uint32_t id, enum breaker_outcome ou
 
     lock(&b->breaker_lock);
     breaker_note(&b->breaker, outcome, retry_after_ms, now, random);
+    breaker_publish(b);
+    unlock(&b->breaker_lock);
+}
+
+void
+admission_breaker_trial_end(struct admission *a, uint32_t id, uint32_t trial,
+                            enum breaker_outcome outcome, struct mono now, uint64_t random)
+{
+    struct backend *b = backend_at(a, id);
+
+    lock(&b->breaker_lock);
+    breaker_trial_end(&b->breaker, trial, outcome, now, random);
     breaker_publish(b);
     unlock(&b->breaker_lock);
 }

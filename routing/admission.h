@@ -98,14 +98,16 @@ bool admission_unwait(struct admission *a, struct admission_waiter *w);
 /* Retry budget: 10 % of requests plus 3 (ENGINEERING section 6). */
 bool admission_retry_take(struct admission *a);
 
-/* Breakers, under one short mutex each. */
-bool admission_breaker_take(struct admission *a, uint32_t backend_id, struct mono now);
+/* Breakers, under one short mutex each: see breaker.h. */
+bool admission_breaker_take(struct admission *a, uint32_t backend_id, struct mono now,
+                            uint32_t *trial);
 bool admission_breaker_open_for(const struct admission *a, uint32_t backend_id, struct mono now);
 bool admission_loaded(const struct admission *a, uint32_t backend_id, struct mono now);
 void admission_breaker_note(struct admission *a, uint32_t backend_id, enum breaker_outcome outcome,
                             uint32_t retry_after_ms, struct mono now, uint64_t random);
-
-/* A probe saw it come back: see breaker_recover(). */
+void admission_breaker_trial_end(struct admission *a, uint32_t backend_id, uint32_t trial,
+                                 enum breaker_outcome outcome, struct mono now, uint64_t random);
+/* A probe saw it come back. */
 void admission_breaker_recover(struct admission *a, uint32_t backend_id, struct mono now);
 
 #endif

@@ -33,7 +33,8 @@ spare_put(struct spare *s, void *block)
 size_t
 spare_trim(struct spare *s)
 {
-    size_t gone = s->least;
+    size_t beyond = s->count > s->floor ? s->count - s->floor : 0;
+    size_t gone = s->least < beyond ? s->least : beyond;
 
     for (size_t i = 0; i < gone; i++)
         free(spare_take(s));

@@ -13,6 +13,7 @@ struct spare {
     struct spare_block *first;
     size_t count;
     size_t least; /* of count in this period */
+    size_t floor; /* so many are kept whatever a period needs; the owner's to set */
 };
 
 /* Gives, or NULL when there is none. */

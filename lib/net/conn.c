@@ -18,10 +18,21 @@
 void
 conn_want_read(struct conn *c, bool on)
 {
+    hangup_forget(loop_hangups(c->loop), &c->hangup);
     if (on == c->read_added)
         return;
     if (on ? event_add(c->read_event, NULL) == 0 : event_del(c->read_event) == 0)
         c->read_added = on;
+}
+
+void
+conn_rest(struct conn *c)
+{
+    if (c->hangup.watched)
+        return;
+    conn_want_read(c, false);
+    if (c->tell_left && c->state == CONN_STATE_OPEN && !c->eof_seen)
+        hangup_watch(loop_hangups(c->loop), &c->hangup, c->fd);
 }
 
 void
@@ -229,6 +240,15 @@ on_write(evutil_socket_t fd, short what, void *context)
 }
 
 static void
+on_hangup(struct hangup *h)
+{
+    struct conn *c = (struct conn *)(void *)((char *)h - offsetof(struct conn, hangup));
+
+    ASSERT(c->magic == CONN_MAGIC);
+    tell(c, CONN_LEFT);
+}
+
+static void
 on_flush(struct loop_flush *f)
 {
     struct conn *c = (struct conn *)(void *)((char *)f - offsetof(struct conn, flush));
@@ -273,6 +293,8 @@ conn_new(const struct conn_opts *opts, int fd, enum conn_state state, struct con
     c->loop = opts->loop;
     c->flush.fn = on_flush;
     c->end.fn = on_loop_end;
+    c->hangup.fn = on_hangup;
+    c->tell_left = opts->tell_left;
     c->fn = opts->fn;
     c->owner = opts->owner;
     c->fd = fd;

@@ -26,6 +26,8 @@ enum conn_event {
     CONN_EOF = 8,     /* the peer ended its side; bytes before it were delivered */
     CONN_FAILED = 16, /* connect, TLS or socket error: conn_error(); only closing is left */
     CONN_TIMED_OUT = 32,
+    CONN_LEFT = 64, /* the peer ended its side while nothing was read (opts.tell_left): bytes
+                       before it may not have been delivered */
 };
 
 struct conn;
@@ -43,6 +45,7 @@ struct conn_opts {
     const struct egress *guard; /* for conn_connect: addresses outside fail with ERR_FORBIDDEN */
     struct tls_reuse *reuse;    /* clients: where sessions are kept; NULL: each one is new */
     _Atomic int64_t *sockets;   /* counts this one until its socket is closed; NULL: nobody does */
+    bool tell_left;             /* CONN_LEFT while paused, and while the in buffer is full */
 };
 
 /* Takes fd (an accepted, non-blocking socket). */
@@ -64,7 +67,7 @@ void conn_set_out_max(struct conn *c, size_t bytes);
 /* CONN_DRAINED comes once unsent falls to this after having been above it. */
 void conn_set_low_water(struct conn *c, size_t bytes);
 
-/* Back-pressure: no reading, and so no notice of the peer's close, while paused. */
+/* Back-pressure: no reading while paused, and so no notice of the peer's close but CONN_LEFT. */
 void conn_pause(struct conn *c);
 void conn_resume(struct conn *c);
 /* Tells CONN_DATA again in the next turn: for bytes in the buffer that the owner left there. */

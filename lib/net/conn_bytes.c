@@ -86,7 +86,7 @@ conn_fill(struct conn *c, unsigned *events)
         conn_tls_rest(c);
     /* A full buffer reads on in conn_consume(); until then the event would only spin. */
     if (buf_left(&c->in) == 0)
-        conn_want_read(c, false);
+        conn_rest(c);
     if (c->eof_seen && !c->eof_told) {
         c->eof_told = true;
         *events |= CONN_EOF;
@@ -180,7 +180,7 @@ void
 conn_pause(struct conn *c)
 {
     c->paused = true;
-    conn_want_read(c, false);
+    conn_rest(c);
 }
 
 void

@@ -2,6 +2,7 @@
 #define NET_CONN_PRIV_H
 
 #include "net/conn.h"
+#include "net/hangup_priv.h"
 #include "net/loop_priv.h"
 #include "net/tls_priv.h"
 
@@ -29,6 +30,7 @@ struct conn {
     int fd;
     struct event *read_event;
     struct event *write_event;
+    struct hangup hangup; /* watched while OPEN, tell_left and not read */
     struct timer *timer;
     struct tls *tls;
     SSL *ssl; /* NULL: plain */
@@ -39,6 +41,7 @@ struct conn {
     size_t low_water;
     bool above_low_water;
     bool paused;
+    bool tell_left;
     bool read_added;
     bool write_added;
     bool eof_seen;
@@ -53,6 +56,8 @@ struct conn {
 
 /* conn.c: which readiness the loop tells. */
 void conn_want_read(struct conn *c, bool on);
+/* Reading goes off while the connection goes on: the peer's leaving is heard if it is asked for. */
+void conn_rest(struct conn *c);
 void conn_want_write(struct conn *c, bool on);
 /* Tells CONN_FAILED; a connection that was only flushing is gone instead. */
 void conn_fail(struct conn *c, enum err e);

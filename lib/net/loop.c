@@ -1,6 +1,7 @@
 #include "net/loop_priv.h"
 
 #include "base/check.h"
+#include "net/hangup_priv.h"
 
 #include <event2/event.h>
 #include <event2/thread.h>
@@ -28,6 +29,7 @@ struct signal_hook {
 struct loop {
     uint32_t magic;
     struct event_base *base;
+    struct hangups *hangups;
     struct event *wake_event;
     int wake_fd;
     atomic_bool stopping;
@@ -97,10 +99,13 @@ loop_new(struct loop **out)
     event_config_free(config);
     if (loop->base == NULL)
         goto fail_loop;
+    e = hangups_new(loop->base, &loop->hangups);
+    if (e != ERR_OK)
+        goto fail_base;
     e = ERR_IO;
     loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (loop->wake_fd < 0)
-        goto fail_base;
+        goto fail_hangups;
     loop->wake_event = event_new(loop->base, loop->wake_fd, EV_READ | EV_PERSIST, on_wake, loop);
     if (loop->wake_event == NULL || event_add(loop->wake_event, NULL) != 0)
         goto fail_fd;
@@ -111,6 +116,8 @@ fail_fd:
     if (loop->wake_event != NULL)
         event_free(loop->wake_event);
     (void)close(loop->wake_fd);
+fail_hangups:
+    hangups_free(&loop->hangups);
 fail_base:
     event_base_free(loop->base);
 fail_loop:
@@ -155,6 +162,7 @@ loop_free(struct loop **out)
         event_free(loop->signals[i].event);
     event_free(loop->wake_event);
     (void)close(loop->wake_fd);
+    hangups_free(&loop->hangups);
     event_base_free(loop->base);
     free(loop->graves);
     loop->magic = 0;
@@ -298,6 +306,13 @@ loop_base(struct loop *loop)
 {
     ASSERT(loop->magic == LOOP_MAGIC);
     return loop->base;
+}
+
+struct hangups *
+loop_hangups(struct loop *loop)
+{
+    ASSERT(loop->magic == LOOP_MAGIC);
+    return loop->hangups;
 }
 
 void

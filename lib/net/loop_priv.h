@@ -4,6 +4,7 @@
 #include "net/loop.h"
 
 struct event_base;
+struct hangups;
 struct loop_flush {
     struct loop_flush *next;
     struct loop_flush *prev; /* NULL when not listed */
@@ -11,6 +12,7 @@ struct loop_flush {
 };
 
 struct event_base *loop_base(struct loop *loop);
+struct hangups *loop_hangups(struct loop *loop);
 /* Lists f for one call of f->fn at the end of the turn; once, however often it is asked. */
 void loop_flush_later(struct loop *loop, struct loop_flush *f);
 void loop_flush_forget(struct loop_flush *f);

@@ -17,54 +17,78 @@ const eventsOf = (answer) => answer.text.split('\n\n').filter((one) => one !== '
   .map((one) => one.split('\n').find((line) => line.startsWith('data: ')).slice(6))
   .filter((data) => data !== '[DONE]').map((data) => JSON.parse(data));
 
-// Path, name in A1, body beside the model, and what the answer must say.
+// What a backend says of its answer, wherever the format has it: the first model and id.
+function saidIn(answer) {
+  const type = answer.headers['content-type'].split(';', 1)[0];
+  const read = { 'application/json': (a) => [jsonOf(a)], 'application/x-ndjson': linesOf,
+    'text/event-stream': eventsOf }[type];
+  const objects = (read?.(answer) ?? []).flatMap((one) => [one, one.response, one.message])
+    .filter((one) => typeof one === 'object' && one !== null);
+  const first = (name) => objects.map((one) => one[name]).find((one) => one !== undefined);
+  return { ...(first('model') === undefined ? {} : { reported: first('model') }),
+    ...(first('id') === undefined ? {} : { response_id: first('id') }) };
+}
+
+const counted = (prompt, completion) => ({ ...(completion === undefined ? {} : { completion }),
+  prompt, source: 'answer' });
+const NONE = { source: 'none' };
+const usageAsked = { stream: true, stream_options: { include_usage: true } };
+
+// Path, name in A1, body beside the model, the tokens in A2, and what the answer must say.
 const rows = [
-  ['/v1/chat/completions', 'chat_completions', say,
+  ['/v1/chat/completions', 'chat_completions', say, counted(2, 3),
     (a) => assert.equal(jsonOf(a).choices[0].message.content, 'echo: one two')],
-  ['/v1/completions', 'completions', { prompt: 'one two' },
+  ['/v1/chat/completions', 'chat_completions', { ...say, ...usageAsked }, counted(2, 3),
+    (a) => assert.equal(eventsOf(a).at(-1).usage.total_tokens, 5)],
+  ['/v1/completions', 'completions', { prompt: 'one two' }, counted(2, 3),
     (a) => assert.equal(jsonOf(a).choices[0].text, 'echo: one two')],
-  ['/v1/embeddings', 'embeddings', { input: 'one' },
+  ['/v1/completions', 'completions', { prompt: 'one two', ...usageAsked }, counted(2, 3),
+    (a) => assert.equal(eventsOf(a).at(-1).usage.total_tokens, 5)],
+  ['/v1/embeddings', 'embeddings', { input: 'one' }, counted(1),
     (a) => assert.equal(jsonOf(a).data[0].embedding.length, 8)],
-  ['/v1/responses', 'responses', { input: 'one two' },
+  ['/v1/responses', 'responses', { input: 'one two' }, counted(2, 3),
     (a) => assert.equal(jsonOf(a).output[0].content[0].text, 'echo: one two')],
-  ['/v1/responses', 'responses', { input: 'one two', stream: true }, (a) => {
+  ['/v1/responses', 'responses', { input: 'one two', stream: true }, counted(2, 3), (a) => {
     assert.match(a.headers['content-type'], /^text\/event-stream/);
     assert.equal(eventsOf(a).at(-1).type, 'response.completed');
   }],
-  ['/v1/messages', 'messages', { ...say, max_tokens: 9 },
+  ['/v1/messages', 'messages', { ...say, max_tokens: 9 }, counted(2, 3),
     (a) => assert.equal(jsonOf(a).content[0].text, 'echo: one two')],
-  ['/v1/messages', 'messages', { ...say, max_tokens: 9, stream: true },
+  ['/v1/messages', 'messages', { ...say, max_tokens: 9, stream: true }, counted(2, 3),
     (a) => assert.equal(eventsOf(a).at(-1).type, 'message_stop')],
-  ['/v1/moderations', 'moderations', { input: 'one' },
+  ['/v1/moderations', 'moderations', { input: 'one' }, NONE,
     (a) => assert.equal(jsonOf(a).results[0].flagged, false)],
   ...['/v1/rerank', '/rerank'].map((path) => [path, 'rerank',
-    { query: 'q', documents: ['a', 'b'] }, (a) => assert.equal(jsonOf(a).results.length, 2)]),
+    { query: 'q', documents: ['a', 'b'] }, counted(2),
+    (a) => assert.equal(jsonOf(a).results.length, 2)]),
   ...['/v1/score', '/score'].map((path) => [path, 'score', { text_1: 'q', text_2: ['a', 'b'] },
-    (a) => assert.equal(jsonOf(a).data.length, 2)]),
-  ['/v1/audio/speech', 'audio_speech', { input: 'one', voice: 'alloy' }, (a) => {
+    counted(3, 0), (a) => assert.equal(jsonOf(a).data.length, 2)]),
+  ['/v1/audio/speech', 'audio_speech', { input: 'one', voice: 'alloy' }, NONE, (a) => {
     assert.equal(a.headers['content-type'], 'audio/mpeg');
     assert.equal(a.bytes.length, 4096 + 32);
     assert.deepEqual(a.bytes.subarray(0, 256), Buffer.from(Array.from({ length: 256 }, (_, i) => i)));
   }],
-  ['/v1/images/generations', 'images_generations', { prompt: 'a ship' },
+  ['/v1/images/generations', 'images_generations', { prompt: 'a ship' }, counted(5, 7),
     (a) => assert.equal(Buffer.from(jsonOf(a).data[0].b64_json, 'base64').length, 32)],
-  ['/api/chat', 'ollama_chat', say, (a) => {
+  ['/api/chat', 'ollama_chat', say, counted(2, 3), (a) => {
     assert.equal(a.headers['content-type'], 'application/x-ndjson');
     const lines = linesOf(a);
     assert.equal(lines.map((one) => one.message.content).join(''), 'echo: one two');
     assert.deepEqual(lines.map((one) => one.done), [false, false, false, true]);
   }],
-  ['/api/chat', 'ollama_chat', { ...say, stream: false },
+  ['/api/chat', 'ollama_chat', { ...say, stream: false }, counted(2, 3),
     (a) => assert.equal(jsonOf(a).message.content, 'echo: one two')],
-  ['/api/generate', 'ollama_generate', { prompt: 'one two' },
+  ['/api/generate', 'ollama_generate', { prompt: 'one two' }, counted(2, 3),
     (a) => assert.equal(linesOf(a).map((one) => one.response).join(''), 'echo: one two')],
-  ['/api/embed', 'ollama_embed', { input: ['one', 'two'] },
+  ['/api/generate', 'ollama_generate', { prompt: 'one two', stream: false }, counted(2, 3),
+    (a) => assert.equal(jsonOf(a).response, 'echo: one two')],
+  ['/api/embed', 'ollama_embed', { input: ['one', 'two'] }, counted(2),
     (a) => assert.equal(jsonOf(a).embeddings.length, 2)],
-  ['/api/embeddings', 'ollama_embeddings', { prompt: 'one' },
+  ['/api/embeddings', 'ollama_embeddings', { prompt: 'one' }, NONE,
     (a) => assert.equal(jsonOf(a).embedding.length, 8)],
 ];
 
-async function attested(mesh, answer, hops, name) {
+async function attested(mesh, answer, hops, name, tokens) {
   const chain = attestationsOf(answer);
   assert.equal(chain.length, hops, 'hops');
   for (const [hop, { claims }] of chain.entries()) {
@@ -73,16 +97,23 @@ async function attested(mesh, answer, hops, name) {
   }
   const { code, stdout, stderr } = await mesh.verify(answer.headers['residency-attestation']);
   assert.equal(code, 0, stdout + stderr);
+  for (const node of hops === 1 ? [mesh.central] : [mesh.west, mesh.central]) {
+    const a2 = await node.until('the A2', () =>
+      node.readLedger().at(-1).a2.find((one) => one.txn === chain[0].claims.txn));
+    assert.equal(a2.end, 'complete');
+    assert.deepEqual(a2.tokens, tokens);
+    assert.deepEqual(a2.model ?? {}, saidIn(answer));
+  }
 }
 
-for (const [path, name, more, check] of rows) {
+for (const [path, name, more, tokens, check] of rows) {
   const kind = more.stream === undefined ? '' : ` stream=${more.stream}`;
   scene(`${path}${kind} is served through one node`, async (mesh) => {
     await mesh.serves(mesh.central, 'acme/de', 'DE');
     const answer = await ask(mesh.central, await who(mesh), { path, body: { model: 'small', ...more } });
     assert.equal(answer.status, 200, answer.text);
     check(answer);
-    await attested(mesh, answer, 1, name);
+    await attested(mesh, answer, 1, name, tokens);
   });
 
   scene(`${path}${kind} is served through two nodes`, async (mesh) => {
@@ -90,7 +121,7 @@ for (const [path, name, more, check] of rows) {
     const answer = await ask(mesh.west, await who(mesh), { path, body: { model: 'small', ...more } });
     assert.equal(answer.status, 200, answer.text);
     check(answer);
-    await attested(mesh, answer, 2, name);
+    await attested(mesh, answer, 2, name, tokens);
   });
 }
 

@@ -36,6 +36,11 @@ for (const [name, script] of failures) {
     await mesh.serves(mesh.central, 'acme/de', 'DE');
     const [first] = mesh.in('eu-central');
     await first.forget();
+    await mesh.central.until('it answers: three failures in a row would eject it', async () => {
+      assert.equal((await chat(mesh.central, who)).status, 200);
+      return (await first.stats()).total > 0;
+    });
+    await first.forget();
     await first.script({ ...script, count: 1 });
     await mesh.central.until('the failing backend was asked', async () => {
       const answer = await chat(mesh.central, who);

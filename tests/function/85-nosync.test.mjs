@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { chat, exists, LONG, ROOT, run, useMesh } from './lib.mjs';
+import { ask, chat, chatBody, exists, LONG, ROOT, run, useMesh } from './lib.mjs';
 import { killRounds } from './kill.mjs';
 
 const scene = useMesh({ start: false });
@@ -81,4 +81,34 @@ scene('while a sync hangs nobody new is taken, and afterwards it goes on', async
   await mesh.central.stop();
   const { code, stdout, stderr } = await mesh.verifyLedger(mesh.central);
   assert.equal(code, 0, stdout + stderr);
+});
+
+// Law 4: those during a ledger failure are one count on recovery, whoever waits for their answer.
+scene('a request whose record fails is counted, its client there or gone', async (mesh) => {
+  const node = mesh.central;
+  const broken = at(mesh, 'broken');
+  await node.stop();
+  node.changeConfig((config) => { delete config.ledger.durability; });
+  node.env = { LD_PRELOAD: at(mesh, 'nosync.so'), NOSYNC_DIR: node.dir,
+    NOSYNC_STATE: at(mesh, 'nosync'), NOSYNC_BREAK: broken };
+  await node.start();
+  await mesh.serves(node, 'acme/de', 'DE');
+  const who = { token: await mesh.token('acme/de'), from: 'DE' };
+  const unrecorded = (count) => node.until(`${count} unrecorded`, async () =>
+    await node.metric('portolan_refusals_unrecorded') === count);
+  await mesh.each('eu-central', (one) => one.forget());
+  await unrecorded(0);
+  writeFileSync(broken, '');
+  const leaving = new AbortController();
+  const left = ask(node, who, { body: chatBody(), signal: leaving.signal }).catch(() => 'gone');
+  await node.until('its record is on its way', async () =>
+    await node.metric('portolan_ledger_open_requests') === 1);
+  leaving.abort();
+  assert.equal(await left, 'gone');
+  await node.until('it is over', async () => await node.metric('portolan_requests') === 0);
+  await unrecorded(1);
+  assert.equal((await chat(node, who)).status, 503);
+  await unrecorded(2);
+  assert.deepEqual((await mesh.seen('eu-central')).filter((one) => one.inference), []);
+  await node.kill();
 });

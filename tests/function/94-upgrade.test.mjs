@@ -138,8 +138,9 @@ async function checkEvidence(mesh, requests, { lost = 0 } = {}) {
   assert.match(stdout, new RegExp(`${lost} lost, 0 open`), stdout);
 }
 
-const permitsOf = (node) => node.readLedger().flatMap((run) => run.a1)
-  .filter((a1) => a1.claims.verdict === 'permit').length;
+// How many requests have a permit so far, however many each.
+const requestsOf = (node) => new Set(node.readLedger().flatMap((run) => run.a1)
+  .filter((a1) => a1.claims.verdict === 'permit').map((a1) => a1.claims.txn)).size;
 
 // Gone, with everything that it had to do done.
 async function ended(child, timeoutMs = 60_000) {
@@ -157,7 +158,7 @@ async function whileLoaded(mesh, cross, after = () => {}) {
   const script = { token_interval_ms: 500, tokens: TOKENS };
   await mesh.de.script(script);
   await mesh.ie.script(script);
-  const before = permitsOf(mesh.central);
+  const before = requestsOf(mesh.central);
   const streams = await openStreams(mesh, STREAMS, who);
   const callers = load(mesh.central, who);
   const stopWatching = watch(mesh);

@@ -16,7 +16,7 @@ export const formOf = (...parts) => Buffer.concat([...parts.map(partOf), END]);
 
 // Sends a form; `write` gets (request) and ends it itself, else `body` goes out at once.
 export function askForm(node, caller, { path = '/v1/audio/transcriptions', body, write,
-  headers = {}, signal } = {}) {
+  headers = {}, signal, onHead } = {}) {
   return new Promise((resolve, reject) => {
     const request = https.request({
       host: node.host, port: node.port, path, method: 'POST', agent: false, ca: node.ca,
@@ -29,6 +29,7 @@ export function askForm(node, caller, { path = '/v1/audio/transcriptions', body,
       },
     }, (answer) => {
       const chunks = [];
+      onHead?.(answer);
       answer.on('data', (chunk) => chunks.push(chunk));
       answer.once('error', reject);
       answer.once('end', () => {

@@ -8,6 +8,7 @@
  *   NOSYNC_FAIL   the n-th sync of such a file fails with EIO
  *   NOSYNC_FULL   1: writes that extend such a file fail with ENOSPC
  *   NOSYNC_HOLD   as long as there is a file of this name, syncs of such a file hang
+ *   NOSYNC_BREAK  while this file is there, a sync takes half a second and fails with EIO
  *
  *   cc -shared -fPIC -D_GNU_SOURCE -o nosync.so nosync.c -lpthread
  *
@@ -46,8 +47,9 @@ void nosync_disk_full(bool full);
 static pthread_mutex_t nosync_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct nosync_header *journal;
 static char watched_dir[NOSYNC_PATH_MAX];
-static uint64_t epoch; /* grows when the journal begins anew */
-static char hold_path[NOSYNC_PATH_MAX];
+static const char *break_file; /* or NULL */
+static const char *hold_file;  /* likewise */
+static uint64_t epoch;         /* grows when the journal begins anew */
 
 static void
 die(const char *why)
@@ -64,12 +66,13 @@ nosync_start(void)
     const char *state = getenv("NOSYNC_STATE");
     const char *fail = getenv("NOSYNC_FAIL");
     const char *full = getenv("NOSYNC_FULL");
-    const char *hold = getenv("NOSYNC_HOLD");
     char path[NOSYNC_PATH_MAX];
     long fd;
     void *map;
 
     journal = NULL;
+    break_file = getenv("NOSYNC_BREAK");
+    hold_file = getenv("NOSYNC_HOLD");
     if (dir == NULL || state == NULL)
         return;
     if (strlen(dir) >= PATH_MAX || realpath(dir, path) == NULL)
@@ -87,7 +90,6 @@ nosync_start(void)
     journal->size = JOURNAL_SIZE;
     journal->used = sizeof(*journal);
     journal->fail_sync = fail == NULL ? 0 : strtoll(fail, NULL, 10);
-    (void)snprintf(hold_path, sizeof(hold_path), "%s", hold == NULL ? "" : hold);
     journal->disk_full = full == NULL ? 0 : strtoll(full, NULL, 10);
     __atomic_store_n(&journal->magic, NOSYNC_MAGIC, __ATOMIC_RELEASE);
 }
@@ -311,9 +313,9 @@ wait_while_held(int fd)
     struct timespec moment = {.tv_nsec = 1000000};
     struct stat st;
 
-    if (hold_path[0] == '\0' || !is_watched(fd, &st) || !S_ISREG(st.st_mode))
+    if (hold_file == NULL || !is_watched(fd, &st) || !S_ISREG(st.st_mode))
         return;
-    while (syscall(SYS_faccessat, AT_FDCWD, hold_path, F_OK) == 0)
+    while (syscall(SYS_faccessat, AT_FDCWD, hold_file, F_OK) == 0)
         (void)nanosleep(&moment, NULL);
 }
 
@@ -338,6 +340,11 @@ do_sync(int fd, long number)
         }
     }
     (void)pthread_mutex_unlock(&nosync_lock);
+    if (watched && S_ISREG(st.st_mode) && break_file != NULL && access(break_file, F_OK) == 0) {
+        (void)usleep(500000);
+        errno = EIO;
+        return -1;
+    }
     n = syscall(number, fd);
     if (watched && n == 0) {
         (void)pthread_mutex_lock(&nosync_lock);

@@ -232,6 +232,8 @@ export class Standin {
 
   hold(hold) { return this.call('POST', '/hold', { hold }); }
 
+  drop() { return this.call('POST', '/drop', {}); }
+
   forget() { return this.call('DELETE', '/requests'); }
 
   async stats() { return (await this.call('GET', '/stats')).value; }

@@ -58,18 +58,19 @@ split(struct slice in, size_t cut, uint8_t *out, bool *at_boundary)
 }
 
 static void
-check_facts(struct slice in, size_t cut)
+check_facts(const struct endpoint *endpoint, struct slice in, size_t cut)
 {
     struct answer_body whole;
     struct answer_body sliced;
 
-    answer_body_init(&whole, STREAM_NDJSON, USAGE_OPENAI);
-    answer_body_init(&sliced, STREAM_NDJSON, USAGE_OPENAI);
+    answer_body_init(&whole, STREAM_NDJSON, endpoint);
+    answer_body_init(&sliced, STREAM_NDJSON, endpoint);
     answer_body_add(&whole, in);
     for (size_t at = 0; at < in.len; at += cut)
         answer_body_add(&sliced, slice_sub(in, at, cut));
     ASSERT(answer_body_events(&whole) == count_lines(in));
     ASSERT(answer_body_events(&sliced) == count_lines(in));
+    ASSERT(answer_body_is_whole(&whole) == answer_body_is_whole(&sliced));
     ASSERT(whole.facts.prompt_tokens == sliced.facts.prompt_tokens);
     ASSERT(whole.facts.completion_tokens == sliced.facts.completion_tokens);
 }
@@ -98,7 +99,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ASSERT(slice_eq(slice_of(whole, len), slice_of(sliced, len)));
     ASSERT(whole_boundary == sliced_boundary);
     ASSERT(whole_boundary == (in.p[in.len - 1] == '\n'));
-    check_facts(in, cut);
+    for (size_t i = 0; endpoint_at(i) != NULL; i++)
+        if (endpoint_at(i)->stream != STREAM_NONE)
+            check_facts(endpoint_at(i), in, cut);
     free(whole);
     free(sliced);
     return 0;

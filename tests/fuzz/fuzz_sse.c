@@ -82,18 +82,19 @@ split(struct slice in, size_t cut)
 }
 
 static void
-check_facts(struct slice in, size_t cut)
+check_facts(const struct endpoint *endpoint, struct slice in, size_t cut)
 {
     struct answer_body whole;
     struct answer_body sliced;
 
-    answer_body_init(&whole, STREAM_SSE, USAGE_OPENAI);
-    answer_body_init(&sliced, STREAM_SSE, USAGE_OPENAI);
+    answer_body_init(&whole, STREAM_SSE, endpoint);
+    answer_body_init(&sliced, STREAM_SSE, endpoint);
     answer_body_add(&whole, in);
     for (size_t at = 0; at < in.len; at += cut)
         answer_body_add(&sliced, slice_sub(in, at, cut));
     ASSERT(answer_body_events(&whole) == answer_body_events(&sliced));
     ASSERT(answer_body_done(&whole) == answer_body_done(&sliced));
+    ASSERT(answer_body_is_whole(&whole) == answer_body_is_whole(&sliced));
     ASSERT(whole.facts.prompt_tokens == sliced.facts.prompt_tokens);
     ASSERT(whole.facts.completion_tokens == sliced.facts.completion_tokens);
     ASSERT(slice_eq(answer_text_slice(&whole.facts.model), answer_text_slice(&sliced.facts.model)));
@@ -120,7 +121,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ASSERT(whole.at_boundary == sliced.at_boundary);
     again = split(slice_of(whole.text, whole.len), cut);
     ASSERT(again.events == whole.events && again.done == whole.done);
-    check_facts(slice_of(data + 1, size - 1), cut);
+    for (size_t i = 0; endpoint_at(i) != NULL; i++)
+        if (endpoint_at(i)->end != END_NONE && endpoint_at(i)->stream == STREAM_SSE)
+            check_facts(endpoint_at(i), slice_of(data + 1, size - 1), cut);
     free(whole.text);
     free(sliced.text);
     free(again.text);

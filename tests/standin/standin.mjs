@@ -20,6 +20,7 @@
 //     truncate_after_events  the same, then cut the connection with no final chunk
 //     truncate_head          cut the connection in the middle of the head
 //     reset                  TCP reset in place of an answer
+//     deaf                   the body is not read, and nothing is answered, until /drop
 //     raw, raw_base64        these bytes in place of an HTTP answer, then close
 //     chunks                 the body: a list of texts, each written by itself, and numbers, each
 //                            a wait in ms; with "type" (text/event-stream), "repeat" (the whole
@@ -27,6 +28,7 @@
 //     count                  for this many inference requests, then normal again
 //     health: "down"|"up"    probes answer 500 until "up" is said; inference is not touched
 //   POST   /hold      {"hold":true|false}: inference requests keep their slot and wait
+//   POST   /drop      cuts every connection, idle ones too
 //   GET    /requests  what was received, oldest first; DELETE forgets it and the counts
 //   GET    /stats     {in_flight, max_in_flight, total, aborted, running, waiting, connections,
 //                      chunk_bytes: of scripted chunks, that connections have taken}
@@ -299,6 +301,10 @@ async function infer(turn, path) {
   state.max_in_flight = Math.max(state.max_in_flight, state.in_flight);
   changed();
   try {
+    if (script.deaf) {
+      await turn.gone;
+      return;
+    }
     const body = await readBody(turn);
     if (body !== null && await takeSlot(turn)) {
       try {
@@ -570,6 +576,12 @@ async function control(req, res) {
       break;
     case 'POST /hold':
       setHold(value.hold === true);
+      reply(res, 200, { ok: true });
+      break;
+    case 'POST /drop':
+      for (const socket of rawSockets.values()) {
+        socket.destroy();
+      }
       reply(res, 200, { ok: true });
       break;
     case 'GET /requests':

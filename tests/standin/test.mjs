@@ -41,6 +41,7 @@ async function start(...args) {
     url: `${scheme}://127.0.0.1:${ready.port}`,
     script: (value) => call('POST', '/script', value),
     hold: (hold) => call('POST', '/hold', { hold }),
+    drop: () => call('POST', '/drop', {}),
     requests: async () => (await call('GET', '/requests')).value,
     forget: () => call('DELETE', '/requests'),
     stats: async () => (await call('GET', '/stats')).value,
@@ -316,6 +317,22 @@ describe('load', () => {
       await server.until('in_flight=0&running=0&aborted=1');
       const [record] = await server.requests();
       assert.deepEqual([record.aborted, record.ended], [true, false]);
+    }));
+
+  test('a deaf server takes no more than its sockets hold, until its connections are cut', withServer(
+    ['--kind', 'vllm', '--model', 'small', '--slots', '1'], async (server) => {
+      await server.script({ deaf: true, count: 1 });
+      const socket = net.connect(server.port, '127.0.0.1');
+      socket.on('error', () => {});
+      const closed = new Promise((resolve) => { socket.once('close', resolve); });
+      socket.write(`POST ${CHAT} HTTP/1.1\r\nHost: a\r\nContent-Length: 67108864\r\n\r\n`);
+      socket.write(Buffer.alloc(64 * 1024 * 1024));
+      await server.until('in_flight=1');
+      assert.deepEqual((await server.requests())[0].body, '');
+      await server.drop();
+      await closed;
+      await server.until('in_flight=0&running=0');
+      assert.equal((await post(server, chatBody())).status, 200);
     }));
 });
 

@@ -55,6 +55,23 @@ test_what_a_period_did_not_need_goes(void **state)
 }
 
 static void
+test_the_floor_is_kept(void **state)
+{
+    struct spare s = {.floor = 4};
+
+    (void)state;
+    for (int i = 0; i < 10; i++)
+        spare_put(&s, block());
+    assert_int_equal(spare_trim(&s), 0);
+    assert_int_equal(spare_trim(&s), 6);
+    assert_int_equal(spare_trim(&s), 0);
+    free(spare_take(&s));
+    assert_int_equal(spare_trim(&s), 0);
+    assert_int_equal(s.count, 3);
+    spare_free(&s);
+}
+
+static void
 test_all_are_freed_at_the_end(void **state)
 {
     struct spare s = {0};
@@ -74,6 +91,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_latest_comes_first),
         cmocka_unit_test(test_what_a_period_did_not_need_goes),
+        cmocka_unit_test(test_the_floor_is_kept),
         cmocka_unit_test(test_all_are_freed_at_the_end),
     };
 

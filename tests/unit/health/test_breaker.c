@@ -21,10 +21,22 @@ opened(struct mono now)
     return b;
 }
 
+/* Takes the trial that must be there. */
+static uint32_t
+trial_of(struct breaker *b, struct mono now)
+{
+    uint32_t trial = 0;
+
+    assert_true(breaker_take(b, now, &trial));
+    assert_int_not_equal(trial, 0);
+    return trial;
+}
+
 static void
 test_three_failures_in_a_row_open(void **state)
 {
     struct breaker b;
+    uint32_t trial = 7;
 
     (void)state;
     breaker_init(&b);
@@ -33,9 +45,10 @@ test_three_failures_in_a_row_open(void **state)
     breaker_note(&b, BREAKER_OK, 0, start, 0);
     breaker_note(&b, BREAKER_FAIL, 0, start, 0);
     breaker_note(&b, BREAKER_FAIL, 0, start, 0);
-    assert_true(breaker_take(&b, start));
+    assert_true(breaker_take(&b, start, &trial));
+    assert_int_equal(trial, 0);
     breaker_note(&b, BREAKER_FAIL, 0, start, 0);
-    assert_false(breaker_take(&b, start));
+    assert_false(breaker_take(&b, start, &trial));
 }
 
 static void
@@ -103,17 +116,18 @@ test_open_time_doubles_within_a_quarter(void **state)
         breaker_init(&b);
         breaker_note(&b, BREAKER_FAIL, 0, now, randoms[r]);
         breaker_note(&b, BREAKER_FAIL, 0, now, randoms[r]);
+        breaker_note(&b, BREAKER_FAIL, 0, now, randoms[r]);
         for (size_t i = 0; i < 8; i++) {
+            uint32_t trial = 0;
             uint64_t ms;
 
-            breaker_note(&b, BREAKER_FAIL, 0, now, randoms[r]);
             ms = mono_ms_since(b.until, now);
             assert_true(ms >= expected_ms[i] * 3 / 4);
             assert_true(ms <= expected_ms[i] * 5 / 4);
             assert_true(ms <= 300000);
-            assert_false(breaker_take(&b, (struct mono){b.until.ns - 1}));
+            assert_false(breaker_take(&b, (struct mono){b.until.ns - 1}, &trial));
             now = b.until;
-            assert_true(breaker_take(&b, now));
+            breaker_trial_end(&b, trial_of(&b, now), BREAKER_FAIL, now, randoms[r]);
         }
     }
 }
@@ -135,15 +149,66 @@ test_one_trial_at_a_time(void **state)
     for (size_t i = 0; i < 5; i++) {
         struct breaker b = opened(start);
         struct mono now = b.until;
+        uint32_t trial;
+        uint32_t other = 0;
 
         assert_true(breaker_open_for(&b, now));
-        assert_true(breaker_take(&b, now));
+        trial = trial_of(&b, now);
         assert_false(breaker_open_for(&b, now));
-        assert_false(breaker_take(&b, now));
-        breaker_note(&b, rows[i].outcome, 0, now, 0);
+        assert_false(breaker_take(&b, now, &other));
+        breaker_trial_end(&b, trial, rows[i].outcome, now, 0);
         assert_int_equal(b.state, rows[i].after);
-        assert_int_equal(breaker_take(&b, now), rows[i].next_may_go);
+        assert_int_equal(breaker_take(&b, now, &other), rows[i].next_may_go);
     }
+}
+
+/* Older streams that end, stall or fail while the trial is out: it stays the only one. */
+static void
+test_only_its_owner_ends_a_trial(void **state)
+{
+    static const enum breaker_outcome outcomes[] = {BREAKER_OK, BREAKER_FAIL, BREAKER_LOAD,
+                                                    BREAKER_CLIENT, BREAKER_ABORT};
+
+    (void)state;
+    for (size_t i = 0; i < 5; i++) {
+        struct breaker b = opened(start);
+        struct mono now = b.until;
+        uint32_t trial = trial_of(&b, now);
+        uint32_t other = 0;
+
+        for (int k = 0; k < 20; k++)
+            breaker_note(&b, outcomes[i], 0, now, 0);
+        breaker_trial_end(&b, 0, outcomes[i], now, 0);
+        breaker_trial_end(&b, trial + 1, outcomes[i], now, 0);
+        assert_int_equal(b.state, BREAKER_HALF_OPEN);
+        assert_false(breaker_open_for(&b, now));
+        assert_false(breaker_take(&b, now, &other));
+        breaker_trial_end(&b, trial, BREAKER_OK, now, 0);
+        assert_int_equal(b.state, BREAKER_CLOSED);
+    }
+}
+
+/* One that was given up ends nothing later, neither the next trial nor what came after it. */
+static void
+test_a_trial_ends_once(void **state)
+{
+    struct breaker b = opened(start);
+    struct mono now = b.until;
+    uint32_t first = trial_of(&b, now);
+    uint32_t second;
+
+    (void)state;
+    breaker_trial_end(&b, first, BREAKER_LOAD, now, 0);
+    b.trials = UINT32_MAX; /* numbers come round, and none is 0 */
+    breaker_trial_end(&b, trial_of(&b, now), BREAKER_ABORT, now, 0);
+    second = trial_of(&b, now);
+    breaker_trial_end(&b, first, BREAKER_OK, now, 0);
+    assert_int_equal(b.state, BREAKER_HALF_OPEN);
+    assert_false(breaker_open_for(&b, now));
+    breaker_trial_end(&b, second, BREAKER_FAIL, now, 0);
+    assert_int_equal(b.state, BREAKER_OPEN);
+    breaker_trial_end(&b, second, BREAKER_OK, now, 0);
+    assert_int_equal(b.state, BREAKER_OPEN);
 }
 
 static void
@@ -183,7 +248,7 @@ test_a_clean_window_starts_the_back_off_anew(void **state)
     struct mono now = b.until;
 
     (void)state;
-    assert_true(breaker_take(&b, now));
+    breaker_trial_end(&b, trial_of(&b, now), BREAKER_OK, now, 0);
     breaker_note(&b, BREAKER_OK, 0, now, 0);
     assert_int_equal(b.ejections, 1);
     now = mono_add_ms(now, 60000);
@@ -195,13 +260,14 @@ static void
 test_a_probe_that_sees_it_back_allows_the_trial(void **state)
 {
     struct breaker b = opened(start);
+    uint32_t trial;
 
     (void)state;
     assert_false(breaker_open_for(&b, start));
     breaker_recover(&b, start);
-    assert_true(breaker_take(&b, start));
+    trial = trial_of(&b, start);
     assert_false(breaker_open_for(&b, start));
-    breaker_note(&b, BREAKER_FAIL, 0, start, 0);
+    breaker_trial_end(&b, trial, BREAKER_FAIL, start, 0);
     assert_int_equal(b.state, BREAKER_OPEN);
     assert_int_equal(b.ejections, 2);
 }
@@ -216,6 +282,8 @@ main(void)
         cmocka_unit_test(test_only_failures_open),
         cmocka_unit_test(test_open_time_doubles_within_a_quarter),
         cmocka_unit_test(test_one_trial_at_a_time),
+        cmocka_unit_test(test_only_its_owner_ends_a_trial),
+        cmocka_unit_test(test_a_trial_ends_once),
         cmocka_unit_test(test_late_outcomes_do_not_close),
         cmocka_unit_test(test_load_lasts_as_long_as_it_says_but_not_longer),
         cmocka_unit_test(test_a_clean_window_starts_the_back_off_anew),

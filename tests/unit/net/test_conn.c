@@ -35,6 +35,8 @@ struct play {
     struct tls_reuse *reuse;
     struct end a, b;
     size_t a_in_max;
+    bool a_tell_left;
+    uint32_t turns;
     size_t to_write;
     size_t written;
     uint64_t written_sum;
@@ -181,7 +183,8 @@ start(void *context)
                              .in_max = p->a_in_max,
                              .out_max = BIG,
                              .reuse = p->reuse,
-                             .guard = p->scene.guard};
+                             .guard = p->scene.guard,
+                             .tell_left = p->a_tell_left};
 
     assert_int_equal(conn_connect(&opts, &p->address, &p->a.conn), ERR_OK);
 }
@@ -354,6 +357,187 @@ test_full_buffer_reads_on_after_consume(void **state)
     for_both(full);
 }
 
+static bool
+a_saw_end(void *context)
+{
+    struct play *p = context;
+
+    return (p->a.seen & CONN_EOF) != 0;
+}
+
+/* ---- leaving ------------------------------------------------------------------------- */
+
+/* a's buffer is full, and what else b wrote waits in the kernel. */
+static bool
+a_is_stuffed(void *context)
+{
+    struct play *p = context;
+
+    return a_is_full(p) && conn_unsent(p->b.conn) == 0;
+}
+
+/* Bytes that b never reads: its close will be a reset. */
+static void
+tease_b(void *context)
+{
+    struct play *p = context;
+
+    conn_pause(p->b.conn);
+    assert_int_equal(conn_write(p->a.conn, SLICE_LIT("unread")), ERR_OK);
+}
+
+static bool
+b_was_teased(void *context)
+{
+    return conn_unsent(((struct play *)context)->a.conn) == 0;
+}
+
+static void
+b_leaves(void *context)
+{
+    struct play *p = context;
+
+    conn_abort(p->b.conn);
+    p->b.conn = NULL;
+}
+
+static bool
+a_heard(void *context)
+{
+    return (((struct play *)context)->a.seen & CONN_LEFT) != 0;
+}
+
+static void
+count_turn(void *context)
+{
+    ((struct play *)context)->turns++;
+}
+
+static void
+watch_turns(void *context)
+{
+    struct play *p = context;
+
+    p->turns = 0;
+    p->mark = clock_mono();
+    loop_on_turn_end(p->scene.loop, count_turn, p);
+}
+
+static bool
+a_while_passed(void *context)
+{
+    return mono_ms_since(clock_mono(), ((struct play *)context)->mark) >= 40;
+}
+
+/* It is heard once, with nothing read; the loop does not turn for it afterwards; and what had
+ * come before it can still be read, up to the end. */
+static void
+left(bool tls, bool reset, bool pause)
+{
+    const struct scene_step steps[] = {
+        {"open", start, both_open},
+        {"stuffed", pause ? pause_a : keep_and_write, pause ? NULL : a_is_stuffed},
+        {"teased", reset ? tease_b : NULL, reset ? b_was_teased : NULL},
+        {"left", b_leaves, a_heard},
+        {"quiet", watch_turns, a_while_passed},
+        {"end", pause ? resume_a : take_on, a_saw_end}};
+    struct play p;
+
+    play_open(&p, tls, false);
+    p.a_in_max = 5000;
+    p.a_tell_left = true;
+    p.to_write = pause ? 0 : 50000;
+    scene_play(&p.scene, steps, ARRAY_COUNT(steps), &p);
+    assert_true(p.turns < 200);
+    if (!reset && !tls) {
+        assert_int_equal(p.a.got, p.to_write);
+        assert_true(p.a.sum == p.written_sum);
+    }
+    play_close(&p);
+}
+
+static void
+test_leaving_is_heard_while_nothing_is_read(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 8; i++)
+        left((i & 1) != 0, (i & 2) != 0, (i & 4) != 0);
+}
+
+/* Who did not ask is not told: bytes of an answer must not be cut short by the end behind them. */
+static void
+test_leaving_is_told_to_those_who_ask(void **state)
+{
+    static const struct scene_step steps[] = {{"open", start, both_open},
+                                              {"stuffed", keep_and_write, a_is_stuffed},
+                                              {"left", b_leaves, NULL},
+                                              {"quiet", watch_turns, a_while_passed},
+                                              {"end", take_on, a_saw_end}};
+    struct play p;
+
+    (void)state;
+    play_open(&p, false, false);
+    p.a_in_max = 5000;
+    p.to_write = 50000;
+    scene_play(&p.scene, steps, ARRAY_COUNT(steps), &p);
+    assert_int_equal(p.a.got, p.to_write);
+    assert_int_equal(p.a.seen & CONN_LEFT, 0);
+    assert_true(p.turns < 200);
+    play_close(&p);
+}
+
+/* Once it is read on, the end comes behind the bytes, and as an end. */
+static void
+test_reading_on_ends_the_watch(void **state)
+{
+    static const struct scene_step steps[] = {{"open", start, both_open},
+                                              {"stuffed", keep_and_write, a_is_stuffed},
+                                              {"rest", take_on, all_came},
+                                              {"left", b_leaves, a_saw_end}};
+    struct play p;
+
+    (void)state;
+    play_open(&p, false, false);
+    p.a_in_max = 5000;
+    p.a_tell_left = true;
+    p.to_write = 50000;
+    scene_play(&p.scene, steps, ARRAY_COUNT(steps), &p);
+    assert_int_equal(p.a.seen & CONN_LEFT, 0);
+    play_close(&p);
+}
+
+static void
+close_stuffed(void *context)
+{
+    struct play *p = context;
+
+    conn_close(p->a.conn, 20000);
+    p->a.conn = NULL;
+    b_leaves(p);
+}
+
+/* One that is closed, or ends with its loop, while it is watched. */
+static void
+test_a_watched_connection_ends(void **state)
+{
+    static const struct scene_step steps[] = {{"open", start, both_open},
+                                              {"stuffed", keep_and_write, a_is_stuffed},
+                                              {"closed", close_stuffed, NULL},
+                                              {"quiet", watch_turns, a_while_passed}};
+    struct play p;
+
+    (void)state;
+    for (size_t count = 2; count <= ARRAY_COUNT(steps); count++) {
+        play_open(&p, false, false);
+        p.a_in_max = 5000;
+        p.a_tell_left = true;
+        p.to_write = 50000;
+        scene_play(&p.scene, steps, count, &p);
+        assert_int_equal(p.a.seen & CONN_LEFT, 0);
+        play_close(&p);
+    }
+}
+
 static void
 write_and_close(void *context)
 {
@@ -362,14 +546,6 @@ write_and_close(void *context)
     write_all(p);
     conn_close(p->b.conn, 20000);
     p->b.conn = NULL;
-}
-
-static bool
-a_saw_end(void *context)
-{
-    struct play *p = context;
-
-    return (p->a.seen & CONN_EOF) != 0;
 }
 
 static void
@@ -633,6 +809,10 @@ main(void)
         cmocka_unit_test(test_bytes_arrive_in_order),
         cmocka_unit_test(test_pause_holds_and_resume_brings_all),
         cmocka_unit_test(test_full_buffer_reads_on_after_consume),
+        cmocka_unit_test(test_leaving_is_heard_while_nothing_is_read),
+        cmocka_unit_test(test_leaving_is_told_to_those_who_ask),
+        cmocka_unit_test(test_reading_on_ends_the_watch),
+        cmocka_unit_test(test_a_watched_connection_ends),
         cmocka_unit_test(test_close_flushes_first),
         cmocka_unit_test(test_lingering_ends_with_the_loop),
         cmocka_unit_test(test_deadline),

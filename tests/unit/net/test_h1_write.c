@@ -43,6 +43,23 @@ test_response_is_written_whole(void **state)
 }
 
 static void
+test_one_bad_byte_is_found_wherever_it_stands(void **state)
+{
+    char value[32];
+
+    (void)state;
+    for (size_t len = 1; len < sizeof(value); len++)
+        for (size_t at = 0; at <= len; at++) {
+            struct text t = fresh();
+
+            memset(value, 'a', sizeof(value));
+            value[at] = '\r'; /* at == len: behind it */
+            h1_write_field(&t, SLICE_LIT("A"), slice_of(value, len));
+            assert_int_equal(text_ok(&t), at == len);
+        }
+}
+
+static void
 test_bad_targets_set_the_mark(void **state)
 {
     static const char *const targets[] = {
@@ -246,6 +263,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_request_is_written_whole),
         cmocka_unit_test(test_response_is_written_whole),
+        cmocka_unit_test(test_one_bad_byte_is_found_wherever_it_stands),
         cmocka_unit_test(test_bad_targets_set_the_mark),
         cmocka_unit_test(test_bad_fields_set_the_mark),
         cmocka_unit_test(test_bad_statuses_set_the_mark),

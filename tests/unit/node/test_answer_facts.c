@@ -9,11 +9,23 @@
 
 #include <cmocka.h>
 
+static const struct endpoint openai = {.usage = USAGE_OPENAI};
+
+static const struct endpoint *
+find(const char *path)
+{
+    uint32_t other = 0;
+    const struct endpoint *e = endpoint_find(HTTP_POST, slice_str(path), false, &other);
+
+    assert_non_null(e);
+    return e;
+}
+
 /* One JSON text, cut in two at `cut`. */
 static void
 read_text(struct slice text, size_t cut, struct answer_facts *out)
 {
-    answer_facts_init(out, USAGE_OPENAI);
+    answer_facts_init(out, &openai, STREAM_NONE);
     answer_facts_begin(out);
     answer_facts_add(out, slice_sub(text, 0, cut));
     answer_facts_add(out, slice_sub(text, cut, text.len));
@@ -108,7 +120,7 @@ test_texts_one_after_the_other(void **state)
     struct answer_facts f;
 
     (void)state;
-    answer_facts_init(&f, USAGE_OPENAI);
+    answer_facts_init(&f, &openai, STREAM_NONE);
     for (size_t i = 0; i < ARRAY_COUNT(texts); i++) {
         answer_facts_begin(&f);
         answer_facts_add(&f, slice_str(texts[i]));
@@ -121,10 +133,11 @@ test_texts_one_after_the_other(void **state)
 static void
 test_an_endpoint_without_usage(void **state)
 {
+    static const struct endpoint none = {.usage = USAGE_NONE};
     struct answer_facts f;
 
     (void)state;
-    answer_facts_init(&f, USAGE_NONE);
+    answer_facts_init(&f, &none, STREAM_NONE);
     answer_facts_begin(&f);
     answer_facts_add(&f, SLICE_LIT("{\"usage\":{\"prompt_tokens\":7},\"\":{\"\":5},\"id\":\"c\"}"));
     check_text(&f.response_id, "c");
@@ -174,9 +187,10 @@ test_the_names_of_each_interface(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct endpoint e = {.usage = rows[i].usage};
         struct answer_facts f;
 
-        answer_facts_init(&f, rows[i].usage);
+        answer_facts_init(&f, &e, STREAM_NONE);
         for (size_t k = 0; k < 3 && rows[i].texts[k] != NULL; k++) {
             answer_facts_begin(&f);
             answer_facts_add(&f, slice_str(rows[i].texts[k]));
@@ -184,6 +198,157 @@ test_the_names_of_each_interface(void **state)
         assert_int_equal(f.prompt_tokens, rows[i].prompt);
         assert_int_equal(f.completion_tokens, rows[i].completion);
     }
+}
+
+/* What the servers send: the same model, id and counts whether they stream or not. Some
+ * events wrap the answer in a member, some repeat it; only the last count is the answer's. */
+#define RESPONSE_HEAD "\"id\":\"resp_1\",\"object\":\"response\",\"created_at\":1741487325,"
+#define RESPONSE_REST                                                                          \
+    "\"error\":null,\"model\":\"m\",\"output\":[{\"id\":\"msg_1\",\"model\":\"no\",\"usage\":" \
+    "{\"input_tokens\":9,\"output_tokens\":9}}],\"text\":{\"format\":{\"type\":\"text\"}},"
+#define RESPONSE_USAGE                                                               \
+    "\"usage\":{\"input_tokens\":37,\"input_tokens_details\":{\"cached_tokens\":3}," \
+    "\"output_tokens\":11,\"output_tokens_details\":{\"reasoning_tokens\":4},"       \
+    "\"total_tokens\":48},\"user\":null,\"metadata\":{}"
+
+static const struct {
+    const char *path;
+    enum endpoint_stream format;
+    const char *texts[6];
+    const char *id;
+    int64_t prompt, completion;
+    bool ends;
+} said[] = {
+    {"/v1/responses",
+     STREAM_NONE,
+     {"{" RESPONSE_HEAD "\"status\":\"completed\"," RESPONSE_REST RESPONSE_USAGE "}"},
+     "resp_1",
+     37,
+     11,
+     false},
+    {"/v1/responses",
+     STREAM_SSE,
+     {"{\"type\":\"response.created\",\"response\":{" RESPONSE_HEAD
+      "\"status\":\"in_progress\"," RESPONSE_REST "\"usage\":null},\"sequence_number\":0}",
+      "{\"type\":\"response.output_item.added\",\"output_index\":0,\"item\":{\"id\":\"msg_1\","
+      "\"type\":\"message\",\"model\":\"no\"},\"sequence_number\":1}",
+      "{\"type\":\"response.output_text.delta\",\"item_id\":\"msg_1\",\"delta\":"
+      "\"{\\\"response\\\":{\\\"id\\\":\\\"no\\\"}}\",\"sequence_number\":2}",
+      "{\"type\":\"response.completed\",\"response\":{" RESPONSE_HEAD
+      "\"status\":\"completed\"," RESPONSE_REST RESPONSE_USAGE "},\"sequence_number\":3}"},
+     "resp_1",
+     37,
+     11,
+     true},
+    {"/v1/responses",
+     STREAM_SSE,
+     {"{\"response\":{\"id\":\"resp_1\",\"model\":\"m\",\"usage\":{\"input_tokens\":1,"
+      "\"output_tokens\":2}},\"type\":\"response.incomplete\"}"},
+     "resp_1",
+     1,
+     2,
+     true},
+    /* Cut in the object around it: the count was whole, the event was not. */
+    {"/v1/responses",
+     STREAM_SSE,
+     {"{\"type\":\"response.completed\",\"response\":{\"id\":\"resp_1\",\"model\":\"m\","
+      "\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}"},
+     "resp_1",
+     1,
+     2,
+     false},
+    {"/v1/responses",
+     STREAM_NONE, /* a unary answer has no wrapper */
+     {"{\"response\":{\"id\":\"no\",\"model\":\"no\",\"usage\":{\"input_tokens\":1}},"
+      "\"model\":\"m\"}"},
+     NULL,
+     -1,
+     -1,
+     false},
+    {"/v1/messages",
+     STREAM_NONE,
+     {"{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\","
+      "\"content\":[{\"type\":\"text\",\"text\":\"Hi\"}],\"stop_reason\":\"end_turn\","
+      "\"usage\":"
+      "{\"input_tokens\":25,\"cache_read_input_tokens\":0,\"output_tokens\":15}}"},
+     "msg_1",
+     25,
+     15,
+     false},
+    {"/v1/messages",
+     STREAM_SSE,
+     {"{\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":"
+      "\"assistant\",\"content\":[],\"model\":\"m\",\"stop_reason\":null,\"usage\":"
+      "{\"input_tokens\":25,\"cache_read_input_tokens\":0,\"output_tokens\":1}}}",
+      "{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"message_stop\","
+      "\"text\":\"Hi\"}}",
+      "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},"
+      "\"usage\":{\"output_tokens\":15}}",
+      "{\"type\":\"message_stop\"}"},
+     "msg_1",
+     25,
+     15,
+     true},
+    /* One that ended early says what was asked, not what was answered. */
+    {"/v1/messages",
+     STREAM_SSE,
+     {"{\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"model\":\"m\","
+      "\"usage\":{\"input_tokens\":25,\"output_tokens\":1}}}",
+      "{\"type\":\"ping\"}"},
+     "msg_1",
+     25,
+     -1,
+     false},
+    {"/api/chat",
+     STREAM_NDJSON,
+     {"{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\\\"done\\\":true\","
+      "\"done\":true},\"done\":false}",
+      "{\"model\":\"m\",\"done_reason\":\"stop\",\"done\":true,\"total_duration\":5,"
+      "\"prompt_eval_count\":26,\"eval_count\":298}"},
+     NULL,
+     26,
+     298,
+     true},
+    {"/api/generate",
+     STREAM_NDJSON,
+     {"{\"model\":\"m\",\"done\":truer}", "{\"done\":\"true\"}", "{\"done\":tru}", "{\"done\":1}",
+      "{\"done\":true"},
+     NULL,
+     -1,
+     -1,
+     false},
+    {"/v1/chat/completions",
+     STREAM_SSE,
+     {"{\"id\":\"c\",\"model\":\"m\",\"type\":\"message_stop\",\"done\":true,\"choices\":[]}",
+      "{\"id\":\"c\",\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":0}}"},
+     "c",
+     3,
+     0,
+     false},
+};
+
+static void
+test_unary_and_stream_say_the_same(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(said); i++)
+        for (size_t cut = 0; cut < 700; cut++) {
+            struct answer_facts f;
+
+            answer_facts_init(&f, find(said[i].path), said[i].format);
+            for (size_t k = 0; k < 6 && said[i].texts[k] != NULL; k++) {
+                struct slice text = slice_str(said[i].texts[k]);
+
+                answer_facts_begin(&f);
+                answer_facts_add(&f, slice_sub(text, 0, cut));
+                answer_facts_add(&f, slice_sub(text, cut, text.len));
+            }
+            check_text(&f.model, "m");
+            check_text(&f.response_id, said[i].id);
+            assert_int_equal(f.prompt_tokens, said[i].prompt);
+            assert_int_equal(f.completion_tokens, said[i].completion);
+            assert_int_equal(f.ends, said[i].ends);
+        }
 }
 
 int
@@ -195,6 +360,7 @@ main(void)
         cmocka_unit_test(test_an_endpoint_without_usage),
         cmocka_unit_test(test_long_texts),
         cmocka_unit_test(test_the_names_of_each_interface),
+        cmocka_unit_test(test_unary_and_stream_say_the_same),
     };
 
     check_never_fatal();

@@ -86,49 +86,50 @@ static const struct {
     uint32_t kinds;
     enum endpoint_operation operation;
     bool stream_default;
-    bool ends_with_done;
+    enum endpoint_end end;
+    const char *wrapper;
     bool replay_safe;
 } inference[] = {
     {"/v1/chat/completions", "chat_completions", ENDPOINT_JSON, STREAM_SSE, USAGE_OPENAI,
-     ALL, OPERATION_CHAT, false, true, true},
+     ALL, OPERATION_CHAT, false, END_DONE, NULL, true},
     {"/v1/completions", "completions", ENDPOINT_JSON, STREAM_SSE, USAGE_OPENAI,
-     ALL, OPERATION_TEXT_COMPLETION, false, true, true},
+     ALL, OPERATION_TEXT_COMPLETION, false, END_DONE, NULL, true},
     {"/v1/embeddings", "embeddings", ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI,
-     ALL, OPERATION_EMBEDDINGS, false, false, true},
+     ALL, OPERATION_EMBEDDINGS, false, END_NONE, NULL, true},
     {"/v1/responses", "responses", ENDPOINT_JSON, STREAM_SSE, USAGE_INPUT_OUTPUT,
-     ALL, OPERATION_CHAT, false, false, true},
-    {"/v1/messages", "messages", ENDPOINT_JSON, STREAM_SSE, USAGE_INPUT_OUTPUT,
-     ALL, OPERATION_CHAT, false, false, true},
+     ALL, OPERATION_CHAT, false, END_RESPONSES, "response", true},
+    {"/v1/messages", "messages", ENDPOINT_JSON, STREAM_SSE, USAGE_MESSAGES,
+     ALL, OPERATION_CHAT, false, END_MESSAGES, "message", true},
     {"/v1/moderations", "moderations", ENDPOINT_JSON, STREAM_NONE, USAGE_NONE,
-     GENERIC, OPERATION_NONE, false, false, true},
+     GENERIC, OPERATION_NONE, false, END_NONE, NULL, true},
     {"/v1/rerank", "rerank", ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI,
-     RANKERS, OPERATION_NONE, false, false, true},
+     RANKERS, OPERATION_NONE, false, END_NONE, NULL, true},
     {"/rerank", "rerank", ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI,
-     RANKERS, OPERATION_NONE, false, false, true},
+     RANKERS, OPERATION_NONE, false, END_NONE, NULL, true},
     {"/v1/score", "score", ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI,
-     VLLM, OPERATION_NONE, false, false, true},
+     VLLM, OPERATION_NONE, false, END_NONE, NULL, true},
     {"/score", "score", ENDPOINT_JSON, STREAM_NONE, USAGE_OPENAI,
-     VLLM, OPERATION_NONE, false, false, true},
+     VLLM, OPERATION_NONE, false, END_NONE, NULL, true},
     {"/v1/audio/speech", "audio_speech", ENDPOINT_JSON, STREAM_SSE, USAGE_NONE,
-     VLLM, OPERATION_NONE, false, false, false},
+     VLLM, OPERATION_NONE, false, END_NONE, NULL, false},
     {"/v1/audio/transcriptions", "audio_transcriptions", ENDPOINT_FORM, STREAM_SSE,
-     USAGE_INPUT_OUTPUT, VLLM, OPERATION_NONE, false, false, true},
+     USAGE_INPUT_OUTPUT, VLLM, OPERATION_NONE, false, END_NONE, NULL, true},
     {"/v1/audio/translations", "audio_translations", ENDPOINT_FORM, STREAM_SSE,
-     USAGE_INPUT_OUTPUT, VLLM, OPERATION_NONE, false, false, true},
+     USAGE_INPUT_OUTPUT, VLLM, OPERATION_NONE, false, END_NONE, NULL, true},
     {"/v1/images/generations", "images_generations", ENDPOINT_JSON, STREAM_SSE,
-     USAGE_INPUT_OUTPUT, VLLM, OPERATION_NONE, false, false, false},
+     USAGE_INPUT_OUTPUT, VLLM, OPERATION_NONE, false, END_NONE, NULL, false},
     {"/v1/images/edits", "images_edits", ENDPOINT_FORM, STREAM_SSE,
-     USAGE_INPUT_OUTPUT, VLLM, OPERATION_NONE, false, false, false},
+     USAGE_INPUT_OUTPUT, VLLM, OPERATION_NONE, false, END_NONE, NULL, false},
     {"/v1/images/variations", "images_variations", ENDPOINT_FORM, STREAM_NONE, USAGE_NONE,
-     VLLM, OPERATION_NONE, false, false, false},
+     VLLM, OPERATION_NONE, false, END_NONE, NULL, false},
     {"/api/chat", "ollama_chat", ENDPOINT_JSON, STREAM_NDJSON, USAGE_OLLAMA,
-     OLLAMA, OPERATION_CHAT, true, false, true},
+     OLLAMA, OPERATION_CHAT, true, END_OLLAMA, NULL, true},
     {"/api/generate", "ollama_generate", ENDPOINT_JSON, STREAM_NDJSON, USAGE_OLLAMA,
-     OLLAMA, OPERATION_TEXT_COMPLETION, true, false, true},
+     OLLAMA, OPERATION_TEXT_COMPLETION, true, END_OLLAMA, NULL, true},
     {"/api/embed", "ollama_embed", ENDPOINT_JSON, STREAM_NONE, USAGE_OLLAMA,
-     OLLAMA, OPERATION_EMBEDDINGS, false, false, true},
+     OLLAMA, OPERATION_EMBEDDINGS, false, END_NONE, NULL, true},
     {"/api/embeddings", "ollama_embeddings", ENDPOINT_JSON, STREAM_NONE, USAGE_NONE,
-     OLLAMA, OPERATION_EMBEDDINGS, false, false, true},
+     OLLAMA, OPERATION_EMBEDDINGS, false, END_NONE, NULL, true},
 };
 
 static const struct {
@@ -175,7 +176,10 @@ test_every_column_of_what_goes_to_backends(void **state)
         assert_int_equal(e->kinds, inference[i].kinds);
         assert_int_equal(e->operation, inference[i].operation);
         assert_int_equal(e->stream_default, inference[i].stream_default);
-        assert_int_equal(e->ends_with_done, inference[i].ends_with_done);
+        assert_int_equal(e->end, inference[i].end);
+        assert_int_equal(e->wrapper == NULL, inference[i].wrapper == NULL);
+        if (e->wrapper != NULL)
+            assert_string_equal(e->wrapper, inference[i].wrapper);
         assert_int_equal(e->replay_safe, inference[i].replay_safe);
         assert_true(e->on_mesh && e->on_public);
     }
@@ -200,7 +204,8 @@ test_every_column_of_what_the_node_answers(void **state)
         assert_int_equal(e->usage, USAGE_NONE);
         assert_int_equal(e->kinds, 0);
         assert_int_equal(e->operation, OPERATION_NONE);
-        assert_false(e->stream_default || e->ends_with_done || e->replay_safe);
+        assert_int_equal(e->end, END_NONE);
+        assert_false(e->stream_default || e->wrapper != NULL || e->replay_safe);
     }
 }
 
@@ -219,7 +224,8 @@ test_every_column_of_a_passthrough(void **state)
     assert_int_equal(e->usage, USAGE_OPENAI);
     assert_int_equal(e->kinds, ENDPOINT_KINDS_ALL);
     assert_int_equal(e->operation, OPERATION_NONE);
-    assert_false(e->stream_default || e->ends_with_done || e->replay_safe);
+    assert_int_equal(e->end, END_NONE);
+    assert_false(e->stream_default || e->wrapper != NULL || e->replay_safe);
     assert_true(e->on_mesh && e->on_public);
 }
 
@@ -260,6 +266,9 @@ test_rows_are_whole(void **state)
         assert_true(e->on_mesh && e->on_public);
         assert_int_not_equal(e->kinds & ENDPOINT_KINDS_ALL, 0);
         assert_false(e->stream_default && e->stream == STREAM_NONE);
+        assert_false(e->end != END_NONE && e->stream == STREAM_NONE);
+        assert_int_equal(e->end == END_OLLAMA, e->stream == STREAM_NDJSON);
+        assert_false(e->wrapper != NULL && e->stream != STREAM_SSE);
     }
 }
 

@@ -352,6 +352,8 @@ test_breaker_by_number(void **state)
     uint32_t tenants[2];
     struct admission *a = made(slots, 2, 0, 0, ids, tenants);
     struct mono now = {UINT64_C(1) << 40};
+    uint32_t trial = 0;
+    uint32_t other = 0;
 
     (void)state;
     for (int i = 0; i < 3; i++)
@@ -359,8 +361,12 @@ test_breaker_by_number(void **state)
     assert_false(admission_breaker_open_for(a, ids[0], now));
     assert_true(admission_breaker_open_for(a, ids[1], now));
     now = mono_add_ms(now, 10000);
-    assert_true(admission_breaker_take(a, ids[0], now));
-    assert_false(admission_breaker_take(a, ids[0], now));
+    assert_true(admission_breaker_take(a, ids[0], now, &trial));
+    assert_false(admission_breaker_take(a, ids[0], now, &other));
+    admission_breaker_note(a, ids[0], BREAKER_ABORT, 0, now, 0);
+    assert_false(admission_breaker_open_for(a, ids[0], now));
+    admission_breaker_trial_end(a, ids[0], trial, BREAKER_ABORT, now, 0);
+    assert_true(admission_breaker_open_for(a, ids[0], now));
     admission_breaker_note(a, ids[1], BREAKER_LOAD, 2000, now, 0);
     assert_true(admission_loaded(a, ids[1], now));
     assert_false(admission_loaded(a, ids[1], mono_add_ms(now, 2000)));
