@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "node/again.h"
 #include "node/dispatch.h"
 #include "node/journey.h"
 #include "node/relay.h"
@@ -310,8 +311,9 @@ on_recorded(struct ledger_entry *entry)
     } else if (t->revoked) {
         relay_revoke(t);
     } else if (t->upstream_lost) {
-        dispatch_failed(t, "eof", 0, BREAKER_ABORT, 0);
-    } else if (!dispatch_superseded(t)) {
+        again_failed(t, &(struct again_failure){
+                            .failure = RETRY_NOT_SENT, .outcome = "eof", .health = BREAKER_ABORT});
+    } else if (!again_superseded(t)) {
         relay_send(t);
     }
 }

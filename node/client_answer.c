@@ -117,6 +117,8 @@ answer_cut(struct exchange *x)
     bool ends_by_close = c->head_sent && c->is_1_0 && !c->keep_alive;
 
     x->txn = NULL;
+    if (ends_by_close)
+        conn_break(c->conn);
     client_end(c, ends_by_close ? 0 : CLIENT_LINGER_MS);
 }
 

@@ -92,13 +92,14 @@ static const struct config_row rows[] = {
     NUMBER("limits.requests_per_connection", requests_per_connection, "1000", 0, 1000000000, "", "0: unlimited."),
     NUMBER("timeouts.head_ms", head_timeout_ms, "10000", 100, 120000, "ms", "TLS handshake and request head, each."),
     NUMBER("timeouts.idle_ms", idle_timeout_ms, "60000", 100, 3600000, "ms", "Keep-alive without a request."),
-    NUMBER("timeouts.connect_ms", connect_timeout_ms, "1500", 10, 60000, "ms", "One connection attempt, TLS included."),
-    NUMBER("timeouts.first_byte_ms", first_byte_timeout_ms, "300000", 100, 3600000, "ms", "Until the answer begins."),
+    NUMBER("timeouts.connect_ms", deadlines.connect_ms, "1500", 10, 60000, "ms", "One connection attempt, TLS included."),
+    NUMBER("timeouts.first_byte_ms", deadlines.first_byte_ms, "300000", 100, 3600000, "ms", "Until the answer begins."),
     NUMBER("timeouts.commit_ms", commit_timeout_ms, "15000", 100, 120000, "ms", "An answer's head is held for its first byte or event."),
     NUMBER("timeouts.sse_keepalive_ms", sse_keepalive_ms, "15000", 100, 3600000, "ms", "Silence before a keep-alive comment."),
     NUMBER("timeouts.stream_stall_ms", stream_stall_ms, "30000", 100, 3600000, "ms", "Silence of a stream that counts against its backend."),
-    NUMBER("timeouts.stream_idle_ms", stream_idle_timeout_ms, "120000", 100, 3600000, "ms", "Between bytes of an answer."),
-    NUMBER("timeouts.total_ms", total_timeout_ms, "3600000", 1000, 86400000, "ms", "One request in all."),
+    NUMBER("timeouts.stream_idle_ms", deadlines.idle_ms, "120000", 100, 3600000, "ms", "Between bytes of an answer."),
+    NUMBER("timeouts.total_ms", deadlines.total_ms, "3600000", 1000, 86400000, "ms", "One request in all."),
+    LIST("timeouts.endpoints", "{endpoint: {connect_ms, first_byte_ms, stream_idle_ms, total_ms}}: those of one endpoint, by its name in attestations."),
     NUMBER("timeouts.drain_wait_ms", drain_wait_ms, "5000", 0, 60000, "ms", "Accepting on after SIGTERM."),
     NUMBER("timeouts.drain_ms", drain_timeout_ms, "600000", 0, 3600000, "ms", "Finishing streams after SIGTERM."),
     NUMBER("probes.interval_ms", probe_interval_ms, "1000", 50, 60000, "ms", "Between probes, +- 20 %."),
@@ -467,6 +468,7 @@ read_all(struct config *c, const struct json_reader *root)
         check_section(&r, sections[i]);
     }
     read_scalars(c, root);
+    config_read_deadlines(c, root);
     read_trust(c, root);
     read_public_lists(c, root);
     config_read_certs(c, root);

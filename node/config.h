@@ -24,7 +24,8 @@
 #define CONFIG_PROXIES_MAX 64
 #define CONFIG_REDIS_MAX 8
 #define CONFIG_MEMORY_MIB_MIN 64
-#define CONFIG_CERTS_MAX 31 /* beside the one of cert and key */
+#define CONFIG_ENDPOINTS_MAX 32 /* with deadlines of their own */
+#define CONFIG_CERTS_MAX 31     /* beside the one of cert and key */
 
 struct config_pair { /* name -> path */
     char name[256];
@@ -49,6 +50,14 @@ struct config_cert {
     char key[CONFIG_PATH_MAX];
     char (*names)[256]; /* none: all that the certificate names */
     size_t name_count;
+};
+
+/* How long a request may take, in milliseconds. */
+struct config_deadlines {
+    int64_t connect_ms;    /* one connection attempt, TLS included */
+    int64_t first_byte_ms; /* until the answer begins */
+    int64_t idle_ms;       /* between bytes of an answer */
+    int64_t total_ms;      /* in all, from when the request was read */
 };
 
 struct config {
@@ -110,13 +119,15 @@ struct config {
     int64_t token_cache_count;
     int64_t head_timeout_ms;
     int64_t idle_timeout_ms;
-    int64_t connect_timeout_ms;
-    int64_t first_byte_timeout_ms;
+    struct config_deadlines deadlines; /* of endpoints without their own */
+    struct {
+        char name[32];
+        struct config_deadlines deadlines;
+    } endpoints[CONFIG_ENDPOINTS_MAX];
+    size_t endpoint_count;
     int64_t commit_timeout_ms;
     int64_t sse_keepalive_ms;
     int64_t stream_stall_ms;
-    int64_t stream_idle_timeout_ms;
-    int64_t total_timeout_ms;
     int64_t drain_wait_ms;
     int64_t drain_timeout_ms;
     int64_t probe_interval_ms;
@@ -126,6 +137,8 @@ struct config {
 /* Reads and checks the file; every fault goes into issues. Gives *out only without any. */
 MUST_USE enum err config_load(const char *path, struct issues *issues, struct config **out);
 void config_free(struct config **c);
+/* Those of an endpoint, by its name. */
+const struct config_deadlines *config_deadlines_of(const struct config *c, const char *endpoint);
 /* A path of the config, from its folder. False when too long. */
 bool config_path(const struct config *c, const char *name, char out[CONFIG_PATH_MAX]);
 /* The reference page: one line a key. */

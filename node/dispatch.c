@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "crypto/random.h"
+#include "node/again.h"
 #include "node/attest.h"
 #include "node/journey.h"
 #include "node/relay.h"
@@ -213,10 +214,8 @@ on_timer(void *context)
 
     if (t->state != TXN_QUEUE)
         return;
-    /* Granted meanwhile: the grant is on its way to this thread. */
-    if (!admission_unwait(t->worker->shared->admission, &t->waiter))
+    if (!dispatch_leave_queue(t))
         return;
-    t->waiting = false;
     t->retry_after_s = 5;
     journey_refuse(t, refusal_find(row->code), row->reason, row->words, NULL);
 }
@@ -244,8 +243,7 @@ queue_up(struct txn *t)
         admission_slot_free(a, t->slot_id);
         t->slot_held = false;
     }
-    timer_free(&t->timer); /* after an attempt it is the total deadline's */
-    if (timer_new(t->worker->loop, on_timer, t, &t->timer) != ERR_OK) {
+    if (t->timer == NULL && timer_new(t->worker->loop, on_timer, t, &t->timer) != ERR_OK) {
         journey_refuse(t, REFUSAL_OVERLOADED, "overloaded", "no memory to queue", NULL);
         return;
     }
@@ -257,6 +255,15 @@ queue_up(struct txn *t)
     t->waiting = false;
     t->retry_after_s = 5;
     journey_refuse(t, refusal_find(row->code), row->reason, row->words, NULL);
+}
+
+bool
+dispatch_leave_queue(struct txn *t)
+{
+    if (!t->waiting || !admission_unwait(t->worker->shared->admission, &t->waiter))
+        return !t->waiting;
+    t->waiting = false;
+    return true;
 }
 
 void
@@ -323,10 +330,7 @@ connected(struct txn *t)
         return;
     }
     dispatch_release(t, BREAKER_ABORT, 0);
-    if (t->choice.is_node)
-        bits_remove(&t->tried_nodes, t->choice.node);
-    else
-        bits_remove(&t->tried, t->choice.backend);
+    dispatch_untry(t);
     txn_move(t, TXN_DECIDE);
     dispatch(t);
 }
@@ -340,8 +344,11 @@ on_upstream(void *owner, struct upstream *u, unsigned events)
         if ((events & UPSTREAM_OPENED) != 0)
             connected(t);
         else
-            dispatch_failed(t, upstream_error(u) == ERR_AUTH ? "tls_failed" : "connect_failed", 0,
-                            BREAKER_FAIL, 0);
+            again_failed(t, &(struct again_failure){.failure = RETRY_NOT_SENT,
+                                                    .outcome = upstream_error(u) == ERR_AUTH
+                                                                   ? "tls_failed"
+                                                                   : "connect_failed",
+                                                    .health = BREAKER_FAIL});
     } else if (t->state == TXN_ATTEST) {
         /* Nothing was sent: the record on its way will be closed by another attempt. */
         t->upstream_lost = true;
@@ -373,7 +380,9 @@ check_out(struct txn *t)
     struct upstream_use use = {.fn = on_upstream,
                                .owner = t,
                                .top_tenant_id = s->tenant_ids[tenant->top],
-                               .request_bytes = request_room(t)};
+                               .request_bytes = request_room(t),
+                               .connect_ms = (uint64_t)t->deadlines->connect_ms,
+                               .must_be_new = t->must_be_new};
     enum err e = mint(t, &permit);
 
     if (e == ERR_OK)
@@ -433,8 +442,8 @@ take_target(struct txn *t)
     return false;
 }
 
-static bool
-is_cutting(const struct txn *t)
+bool
+dispatch_is_cut(const struct txn *t)
 {
     return atomic_load_explicit(&t->worker->shared->cutting, memory_order_relaxed);
 }
@@ -442,7 +451,7 @@ is_cutting(const struct txn *t)
 void
 dispatch(struct txn *t)
 {
-    if (is_cutting(t)) {
+    if (dispatch_is_cut(t)) {
         journey_refuse_drained(t);
         return;
     }
@@ -464,7 +473,11 @@ dispatch(struct txn *t)
         if (t->choice.reason == CHOOSE_PICKED && take_target(t)) {
             if (check_out(t))
                 return;
-            continue;
+            if (t->connect_failures + t->attempt_count < RETRY_ATTEMPTS_MAX)
+                continue;
+            journey_refuse(t, REFUSAL_UPSTREAM_FAILED, "upstream_failed",
+                           "no connection to a lawful backend could be made", NULL);
+            return;
         }
         if (t->choice.reason == CHOOSE_PICKED)
             continue; /* its breaker closed in between */
@@ -476,28 +489,13 @@ dispatch(struct txn *t)
     }
 }
 
-bool
-dispatch_superseded(struct txn *t)
+void
+dispatch_untry(struct txn *t)
 {
-    if (t->current == t->worker->snapshot && !is_cutting(t))
-        return false;
-    dispatch_release(t, BREAKER_ABORT, 0);
-    attest_outcome(t, "not_sent", 0);
-    if (is_cutting(t)) {
-        journey_refuse_drained(t);
-        return true;
-    }
     if (t->choice.is_node)
         bits_remove(&t->tried_nodes, t->choice.node);
     else
         bits_remove(&t->tried, t->choice.backend);
-    if (t->attempt_count == TXN_ATTEMPTS_MAX) {
-        journey_refuse(t, REFUSAL_OVERLOADED, "overloaded", "the charter changed meanwhile", NULL);
-        return true;
-    }
-    txn_move(t, TXN_DECIDE);
-    dispatch(t);
-    return true;
 }
 
 /* ---- back again -------------------------------------------------------------------- */
@@ -540,55 +538,4 @@ dispatch_release(struct txn *t, enum breaker_outcome outcome, uint32_t retry_aft
     dispatch_note(t, outcome, retry_after_s * 1000);
     admission_slot_free(t->worker->shared->admission, t->slot_id);
     t->slot_held = false;
-}
-
-/* Whether the request may go out a second time: nothing of it went, it is whole here and was
- * turned away unheard, or hearing it twice does no harm. */
-static bool
-may_repeat(const struct txn *t, const char *outcome, enum breaker_outcome health)
-{
-    if (!t->sent_any)
-        return true;
-    if (upload_streams(t))
-        return false;
-    return t->endpoint->replay_safe || health == BREAKER_LOAD || strcmp(outcome, "refused") == 0;
-}
-
-void
-dispatch_failed(struct txn *t, const char *outcome, int status, enum breaker_outcome health,
-                uint32_t retry_after_s)
-{
-    bool connected = t->state != TXN_CHECKOUT;
-    bool may_retry;
-
-    metrics_add(&t->worker->shared->metrics.attempts_failed);
-    dispatch_release(t, health, retry_after_s);
-    if (connected)
-        attest_outcome(t, outcome, status);
-    else
-        t->connect_failures++;
-    t->refusal = health == BREAKER_LOAD ? REFUSAL_NO_LEGAL_CAPACITY : REFUSAL_UPSTREAM_FAILED;
-    t->refusal_words = health == BREAKER_LOAD ? "every lawful backend is busy"
-                                              : "the backend failed before it answered";
-    if (strcmp(outcome, "timeout") == 0)
-        t->refusal = REFUSAL_UPSTREAM_TIMEOUT;
-    if (strcmp(outcome, "refused") == 0) {
-        t->refusal = REFUSAL_NO_LEGAL_CAPACITY;
-        t->refusal_words = "the other region's node did not take the request";
-        t->retry_after_s = 2;
-    }
-    if (t->exchange == NULL) {
-        journey_finish(t, RECORD_CLIENT_ABORT);
-        return;
-    }
-    may_retry = connected ? t->attempt_count < 2 && may_repeat(t, outcome, health) &&
-                                t->refusal != REFUSAL_UPSTREAM_TIMEOUT &&
-                                admission_retry_take(t->worker->shared->admission)
-                          : t->connect_failures < TXN_ATTEMPTS_MAX;
-    if (may_retry && t->attempt_count < TXN_ATTEMPTS_MAX) {
-        txn_move(t, TXN_DECIDE);
-        dispatch(t);
-        return;
-    }
-    journey_refuse(t, t->refusal, "upstream_failed", t->refusal_words, NULL);
 }

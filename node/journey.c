@@ -11,6 +11,8 @@
 #include "node/relay.h"
 #include "residency/geo/forwarded.h"
 
+#define DEADLINE_AGAIN_MS 100
+
 /* ---- head -------------------------------------------------------------------------- */
 
 /* Host without its port. */
@@ -227,6 +229,7 @@ begin_known(struct exchange *x, const struct http_head *head, const struct endpo
         return false;
     }
     t->endpoint = endpoint;
+    t->deadlines = config_deadlines_of(t->pinned->config, endpoint->name);
     txn_move(t, TXN_READ_BODY);
     if (path.len > 0)
         t->path = arena_copy(&t->arena, path);
@@ -361,12 +364,47 @@ class_is_clear(struct txn *t)
     return false;
 }
 
+/* The time that the whole request has is over. What waits for the disk or for a grant that is
+ * on its way goes on for a moment: it ends with what it waits for. */
+static void
+on_deadline(void *context)
+{
+    struct txn *t = context;
+
+    if (t->exchange == NULL || t->state == TXN_REFUSE || t->state == TXN_DONE)
+        return;
+    if (t->recording || !dispatch_leave_queue(t))
+        timer_set(t->deadline, DEADLINE_AGAIN_MS);
+    else if (t->state == TXN_SEND || t->state == TXN_RELAY)
+        relay_out_of_time(t);
+    else
+        journey_refuse(t, REFUSAL_UPSTREAM_TIMEOUT, "upstream_timeout",
+                       "the request took longer than this node allows", NULL);
+}
+
+static enum err
+set_deadline(struct txn *t)
+{
+    enum err e = ERR_OK;
+
+    if (t->deadline == NULL)
+        e = timer_new(t->worker->loop, on_deadline, t, &t->deadline);
+    if (e == ERR_OK)
+        timer_set(t->deadline, (uint64_t)t->deadlines->total_ms);
+    return e;
+}
+
 /* The caller's evidence and the tenant's limits; then the way out. */
 static void
 admit(struct txn *t)
 {
     struct admission *admission = t->worker->shared->admission;
     enum admission_reason admitted;
+
+    if (set_deadline(t) != ERR_OK) {
+        journey_refuse(t, REFUSAL_OVERLOADED, "overloaded", "no memory for the request now", NULL);
+        return;
+    }
 
     if (!(t->peer_request ? peer_check_body(t) : attest_subject(t)))
         return;
@@ -477,8 +515,7 @@ journey_client_gone(struct txn *t)
 {
     t->exchange = NULL;
     metrics_add(&t->worker->shared->metrics.aborted);
-    if (t->waiting && admission_unwait(t->worker->shared->admission, &t->waiter))
-        t->waiting = false;
+    (void)dispatch_leave_queue(t);
     if (t->recording || t->waiting) {
         /* The record's or the grant's arrival ends it; the backend hears it now. */
         dispatch_release(t, BREAKER_ABORT, 0);
@@ -507,8 +544,7 @@ journey_cut(struct txn *t)
     struct exchange *x = t->exchange;
 
     t->drained = true;
-    if (t->waiting && admission_unwait(t->worker->shared->admission, &t->waiter))
-        t->waiting = false;
+    (void)dispatch_leave_queue(t);
     if (t->recording || t->waiting || t->state == TXN_REFUSE)
         return; /* ends when its record or its slot comes: see dispatch() */
     if (t->state == TXN_SEND || t->state == TXN_RELAY) {

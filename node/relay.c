@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "node/answer.h"
 #include "node/attest.h"
+#include "node/again.h"
 #include "node/dispatch.h"
 #include "node/journey.h"
 
@@ -11,6 +12,7 @@
 #define REQUEST_VALUES_MAX 256 /* of its fields that are composed: a form's type, a key */
 #define PEER_VALUE_MAX (RECORD_A1_MAX + 64) /* a peer's attestation with its leaf index */
 #define ANSWER_TYPE_MAX 256
+#define RETRY_AFTER_MAX_S 30 /* how long a backend may say that it is busy */
 
 /* ---- the request --------------------------------------------------------------------- */
 
@@ -131,56 +133,46 @@ send_body(struct upstream *u, const struct outgoing *o)
     return e == ERR_OK ? upstream_send_end(u) : e;
 }
 
-static void
-on_total_timeout(void *context)
-{
-    struct txn *t = context;
-
-    if (t->state == TXN_SEND || t->state == TXN_RELAY)
-        relay_event(t, UPSTREAM_TIMED_OUT);
-}
-
 void
 relay_send(struct txn *t)
 {
-    const struct config *config = t->current->config;
     struct outgoing o = outgoing_body(t);
     enum err e;
 
     txn_move(t, TXN_SEND);
     t->dispatched_ms = clock_wall_ms();
     commit_outgoing(t, &o);
-    timer_free(&t->timer); /* the queue's; from here on the total deadline runs */
-    e = timer_new(t->worker->loop, on_total_timeout, t, &t->timer);
-    if (e == ERR_OK)
-        e = send_head(t, &o);
+    e = send_head(t, &o);
     if (e == ERR_OK && !upload_streams(t))
         e = send_body(t->upstream, &o);
     if (e != ERR_OK) {
-        dispatch_failed(t, "eof", 0, BREAKER_ABORT, 0);
+        again_failed(t, &(struct again_failure){
+                            .failure = RETRY_NOT_SENT, .outcome = "eof", .health = BREAKER_ABORT});
         return;
     }
-    t->sent_any = true;
     t->status = 0;
     t->peer_a1 = t->peer_value = SLICE_NONE; /* an earlier attempt's */
     answer_reset(t);
-    timer_set(t->timer, (uint64_t)config->total_timeout_ms);
-    upstream_deadline(t->upstream, (uint64_t)config->first_byte_timeout_ms);
+    upstream_deadline(t->upstream, (uint64_t)t->deadlines->first_byte_ms);
     if (upload_streams(t))
         upload_begin(t); /* may refuse: t is not touched any more */
 }
 
 /* ---- the answer's head --------------------------------------------------------------- */
 
-static uint32_t
-retry_after(const struct http_head *head)
+/* True: the head has one; *out are its seconds, of a date (RFC 9110 section 10.2.3) one. */
+static bool
+retry_after(const struct http_head *head, uint32_t *out)
 {
     const struct http_field *f = http_field_find(head, SLICE_LIT("retry-after"));
-    uint64_t seconds = 0;
+    uint64_t seconds = 1;
 
-    if (f == NULL || !slice_u64(f->value, &seconds))
-        return 0;
-    return seconds > 30 ? 30 : (uint32_t)seconds;
+    *out = 0;
+    if (f == NULL)
+        return false;
+    (void)slice_u64(f->value, &seconds);
+    *out = seconds > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : (uint32_t)seconds;
+    return true;
 }
 
 /* The peer's A1 must be there, be its own, and continue ours (law 7). */
@@ -217,16 +209,24 @@ peer_answer_ok(struct txn *t, const struct http_head *head, bool *denied)
 }
 
 static void
-fail_status(struct txn *t, int status, uint32_t after)
+fail_status(struct txn *t, const struct http_head *head)
 {
-    bool load = status == 429 || status == 503 || after > 0;
+    int status = head->status;
+    bool busy = status == 429 || status == 503;
+    struct again_failure f = {.failure = busy ? RETRY_BUSY : RETRY_DEAD, .status = status};
 
+    f.health = retry_after(head, &f.retry_after_s) || busy ? BREAKER_LOAD : BREAKER_FAIL;
+    f.outcome = status == 429 ? "status_429" : status == 503 ? "status_503" : "status_5xx";
     t->status = status;
-    dispatch_failed(t,
-                    status == 429   ? "status_429"
-                    : status == 503 ? "status_503"
-                                    : "status_5xx",
-                    status, load ? BREAKER_LOAD : BREAKER_FAIL, after);
+    again_failed(t, &f);
+}
+
+/* What a node says before it made a record of the request: it took nothing. */
+static bool
+is_unheard(const struct http_head *head)
+{
+    return (head->status == 409 || head->status == 503) &&
+           http_field_find(head, SLICE_LIT("residency-attestation")) == NULL;
 }
 
 static void
@@ -252,32 +252,51 @@ is_plain(const struct http_head *head)
     return http_field_count(head, SLICE_LIT("content-type")) <= 1;
 }
 
+static void
+fail_malformed(struct txn *t, int status)
+{
+    again_failed(t, &(struct again_failure){.failure = RETRY_DEAD,
+                                            .outcome = "malformed",
+                                            .status = status,
+                                            .health = BREAKER_FAIL});
+}
+
+/* Its law or its capacity says no: no health outcome, the next target in L. */
+static void
+refused_by_peer(struct txn *t, int status)
+{
+    again_failed(t, &(struct again_failure){.failure = RETRY_REFUSED,
+                                            .outcome = "refused",
+                                            .status = status,
+                                            .health = BREAKER_ABORT});
+}
+
 /* True: the answer is one to relay. */
 static bool
 judge_head(struct txn *t, const struct http_head *head)
 {
-    uint32_t after = retry_after(head);
     bool denied = false;
 
     count_forged(t, head);
-    if (t->choice.is_node) {
-        if (!peer_answer_ok(t, head, &denied)) {
-            dispatch_failed(t, "malformed", head->status, BREAKER_FAIL, 0);
-            return false;
-        }
-        if (denied) {
-            /* Its law or its capacity says no: no health outcome, the next target in L. */
-            t->peer_value = t->peer_a1 = SLICE_NONE;
-            dispatch_failed(t, "refused", head->status, BREAKER_ABORT, 0);
-            return false;
-        }
+    if (t->choice.is_node && is_unheard(head)) {
+        refused_by_peer(t, head->status);
+        return false;
+    }
+    if (t->choice.is_node && !peer_answer_ok(t, head, &denied)) {
+        fail_malformed(t, head->status);
+        return false;
+    }
+    if (denied) {
+        t->peer_value = t->peer_a1 = SLICE_NONE;
+        refused_by_peer(t, head->status);
+        return false;
     }
     if (head->status >= 500 || head->status == 429) {
-        fail_status(t, head->status, after);
+        fail_status(t, head);
         return false;
     }
     if (head->status < 200 || (head->status >= 300 && head->status < 400) || !is_plain(head)) {
-        dispatch_failed(t, "malformed", head->status, BREAKER_FAIL, 0);
+        fail_malformed(t, head->status);
         return false;
     }
     return true;
@@ -356,16 +375,38 @@ cut_answer(struct txn *t, const char *outcome, enum breaker_outcome health, enum
         exchange_answer_cut(x);
 }
 
+/* How an answer failed, by what the A2 says of it. */
+struct ending {
+    enum retry_failure failure;
+    const char *outcome;
+    enum breaker_outcome health;
+    enum record_end end;
+};
+
 static void
-fail(struct txn *t, const char *outcome, enum breaker_outcome health, enum record_end end)
+fail(struct txn *t, const struct ending *e)
 {
     if (t->committed) {
-        cut_answer(t, outcome, health, end);
+        cut_answer(t, e->outcome, e->health, e->end);
         return;
     }
     answer_reset(t); /* nothing of it was handed on */
-    dispatch_failed(t, outcome, t->status, health, 0);
+    again_failed(t, &(struct again_failure){.failure = e->failure,
+                                            .outcome = e->outcome,
+                                            .status = t->status,
+                                            .health = e->health});
 }
+
+static const struct ending ended_early = {RETRY_DEAD, "eof", BREAKER_FAIL,
+                                          RECORD_UPSTREAM_TRUNCATED};
+static const struct ending was_stale = {RETRY_STALE, "eof", BREAKER_ABORT,
+                                        RECORD_UPSTREAM_TRUNCATED};
+static const struct ending was_malformed = {RETRY_DEAD, "malformed", BREAKER_FAIL,
+                                            RECORD_UPSTREAM_ERROR};
+static const struct ending no_memory = {RETRY_DEAD, "eof", BREAKER_ABORT, RECORD_UPSTREAM_ERROR};
+static const struct ending fell_silent = {RETRY_LATE, "timeout", BREAKER_FAIL, RECORD_TIMEOUT};
+/* The request's own time is over: the backend may be as well as it was. */
+static const struct ending out_of_time = {RETRY_LATE, "timeout", BREAKER_ABORT, RECORD_TIMEOUT};
 
 /* The framing ended in an orderly way. */
 static void
@@ -374,7 +415,7 @@ finish(struct txn *t)
     if (answer_is_whole(t))
         finish_ok(t);
     else
-        fail(t, "eof", BREAKER_FAIL, RECORD_UPSTREAM_TRUNCATED);
+        fail(t, &ended_early);
 }
 
 /* True: the attempt goes on. Without memory for its clock it must not. */
@@ -383,7 +424,7 @@ wait_on(struct txn *t)
 {
     if (answer_wait(t) == ERR_OK)
         return true;
-    fail(t, "eof", BREAKER_ABORT, RECORD_UPSTREAM_ERROR);
+    fail(t, &no_memory);
     return false;
 }
 
@@ -391,7 +432,7 @@ void
 relay_resume(struct txn *t)
 {
     /* While it was paused the silence was not the backend's. */
-    upstream_deadline(t->upstream, (uint64_t)t->current->config->stream_idle_timeout_ms);
+    upstream_deadline(t->upstream, (uint64_t)t->deadlines->idle_ms);
     upstream_resume(t->upstream);
     (void)wait_on(t);
 }
@@ -404,7 +445,7 @@ enum step { STEP_GO, STEP_WAIT, STEP_OVER };
 static enum step
 malformed(struct txn *t)
 {
-    fail(t, "malformed", BREAKER_FAIL, RECORD_UPSTREAM_ERROR);
+    fail(t, &was_malformed);
     return STEP_OVER;
 }
 
@@ -414,7 +455,7 @@ truncated(struct txn *t)
 {
     bool counts = upstream_heard(t->upstream) || !upstream_reused(t->upstream);
 
-    fail(t, "eof", counts ? BREAKER_FAIL : BREAKER_ABORT, RECORD_UPSTREAM_TRUNCATED);
+    fail(t, counts ? &ended_early : &was_stale);
     return STEP_OVER;
 }
 
@@ -476,7 +517,7 @@ read_on(struct txn *t)
         if (step != STEP_GO)
             return step == STEP_WAIT;
     }
-    upstream_deadline(t->upstream, (uint64_t)t->current->config->stream_idle_timeout_ms);
+    upstream_deadline(t->upstream, (uint64_t)t->deadlines->idle_ms);
     if (read_body(t) == STEP_OVER)
         return false;
     if (!exchange_backed_up(t->exchange))
@@ -498,7 +539,13 @@ relay_event(struct txn *t, unsigned events)
     if (t->client_slow)
         relay_client_left(t);
     else
-        fail(t, "timeout", BREAKER_FAIL, RECORD_TIMEOUT);
+        fail(t, &fell_silent);
+}
+
+void
+relay_out_of_time(struct txn *t)
+{
+    fail(t, &out_of_time);
 }
 
 /* ---- endings --------------------------------------------------------------------------- */

@@ -10,6 +10,8 @@ void relay_send(struct txn *t);
 /* Something happened on the upstream connection in SEND or RELAY (enum upstream_event). */
 void relay_event(struct txn *t, unsigned events);
 
+/* The total deadline passed in SEND or RELAY. */
+void relay_out_of_time(struct txn *t);
 /* The client took what it had: the backend is read on. */
 void relay_resume(struct txn *t);
 /* The client is gone, or takes nothing any more: the attempt is over. */

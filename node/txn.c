@@ -134,9 +134,14 @@ txn_take(struct worker *w)
     if (block == NULL)
         return NULL;
     if (t != NULL) {
+        struct timer *timer = t->timer, *deadline = t->deadline, *pulse = t->pulse;
+
         w->free_txns = t->next_grant;
         w->txn_count--;
         memset(t, 0, sizeof(*t));
+        t->timer = timer;
+        t->deadline = deadline;
+        t->pulse = pulse;
     } else {
         t = calloc(1, sizeof(*t));
     }
@@ -263,6 +268,22 @@ txn_forget_head(struct txn *t)
     t->forwarded_count = 0;
 }
 
+static void
+rest_timer(struct timer *timer)
+{
+    if (timer != NULL)
+        timer_clear(timer);
+}
+
+static void
+destroy(struct txn *t)
+{
+    timer_free(&t->timer);
+    timer_free(&t->deadline);
+    timer_free(&t->pulse);
+    free(t);
+}
+
 void
 txn_free(struct txn *t)
 {
@@ -287,8 +308,9 @@ txn_free(struct txn *t)
         worker_entry_return(w, t->closing);
     if (t->arena.base != NULL)
         worker_block_return(w, t->arena.base);
-    timer_free(&t->timer);
-    timer_free(&t->pulse);
+    rest_timer(t->timer);
+    rest_timer(t->deadline);
+    rest_timer(t->pulse);
     buf_release(&t->body);
     buf_release(&t->held);
     upload_free(&t->upload);
@@ -299,10 +321,21 @@ txn_free(struct txn *t)
     snapshot_unref(&t->pinned);
     t->magic = 0;
     if (w->txn_count >= TXN_KEPT_MAX) {
-        free(t);
+        destroy(t);
         return;
     }
     t->next_grant = w->free_txns;
     w->free_txns = t;
     w->txn_count++;
+}
+
+void
+txn_free_kept(struct worker *w)
+{
+    while (w->free_txns != NULL) {
+        struct txn *t = w->free_txns;
+
+        w->free_txns = t->next_grant;
+        destroy(t);
+    }
 }

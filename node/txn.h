@@ -13,6 +13,7 @@
 #include "residency/evidence/commitment.h"
 #include "residency/permit.h"
 #include "routing/choose.h"
+#include "routing/retry.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,7 +24,7 @@
 
 #define TXN_ARENA_BYTES 14336 /* three A1s, three answers of peers, permits and names */
 #define TXN_FIELDS_MAX 6144   /* values of our own in an answer: two attestations at most */
-#define TXN_ATTEMPTS_MAX 3
+#define TXN_ATTEMPTS_MAX RETRY_ATTEMPTS_MAX
 #define TXN_TYPE_MAX 512     /* of a Content-Type: its boundary has at most 70 */
 #define TXN_FORWARDED_MAX 16 /* X-Forwarded-For fields */
 
@@ -102,8 +103,11 @@ struct txn {
     struct bits tried_nodes;
     struct admission_waiter waiter;
     bool waiting;
-    struct timer *timer; /* queue deadline, total deadline */
-    uint32_t slot_id;    /* admission number of the slot held */
+    const struct config_deadlines *deadlines; /* of its endpoint, under `pinned` */
+    struct timer *timer;                      /* queue deadline; kept for the next request */
+    struct timer *deadline;                   /* total deadline; likewise */
+    bool must_be_new; /* a kept connection was stale: the next one is not one of those */
+    uint32_t slot_id; /* admission number of the slot held */
     bool slot_held;
     uint32_t trial; /* of the slot's backend, when this request is its breaker's; else 0 */
     struct upstream *upstream;
@@ -141,7 +145,6 @@ struct txn {
     /* The answer. */
     bool answer_begun; /* head read */
     bool committed;    /* head sent to the client */
-    bool sent_any;     /* request bytes were handed to the socket */
     int status;
     struct slice answer_type;
     int64_t answer_length; /* as its head said, or HTTP_LENGTH_UNKNOWN */
@@ -154,7 +157,7 @@ struct txn {
     bool failure_told;   /* an event of ours ended the stream */
     bool stall_noted;    /* its silence was counted against the backend */
     bool client_slow;    /* the backend is not read until the client has taken its bytes */
-    struct timer *pulse; /* of an answer under way; NULL until one is waited for */
+    struct timer *pulse; /* of an answer under way; NULL until one is waited for, then kept */
     struct mono head_at, heard_at, told_at; /* the answer's head, its latest byte, ours */
     struct mono event_at;                   /* the latest event */
     struct mono received_at;
@@ -184,6 +187,8 @@ void txn_move(struct txn *t, enum txn_state to);
 const char *txn_state_name(enum txn_state s);
 /* Gives slots, snapshots and memory back; legal in DONE with no record under way. */
 void txn_free(struct txn *t);
+/* Those that wait to be used again; before their loop ends. */
+void txn_free_kept(struct worker *w);
 /* Text into the arena, NUL-terminated; NULL when it is full. */
 const char *txn_keep_str(struct txn *t, struct slice s);
 

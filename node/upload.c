@@ -307,7 +307,7 @@ upload_piece(struct txn *t, struct slice piece)
     else
         exchange_body_resume(x);
     if (!t->answer_begun)
-        upstream_deadline(t->upstream, (uint64_t)t->current->config->stream_idle_timeout_ms);
+        upstream_deadline(t->upstream, (uint64_t)t->deadlines->idle_ms);
     return true;
 }
 
@@ -324,7 +324,7 @@ upload_end(struct txn *t)
     if (!u->broken)
         u->broken = upstream_send_end(t->upstream) != ERR_OK;
     if (!t->answer_begun)
-        upstream_deadline(t->upstream, (uint64_t)t->current->config->first_byte_timeout_ms);
+        upstream_deadline(t->upstream, (uint64_t)t->deadlines->first_byte_ms);
 }
 
 void

@@ -188,8 +188,8 @@ take_idle(struct upstream_pool *p, const struct key *k)
 }
 
 static enum err
-connect_new(struct upstream_pool *p, const struct snapshot *s, const struct key *k, size_t out_max,
-            struct upstream **out)
+connect_new(struct upstream_pool *p, const struct snapshot *s, const struct key *k,
+            const struct upstream_use *use, struct upstream **out)
 {
     struct upstream *u = calloc(1, sizeof(*u));
     struct conn_opts opts = {.loop = p->worker->loop,
@@ -197,7 +197,7 @@ connect_new(struct upstream_pool *p, const struct snapshot *s, const struct key 
                              .fn = on_conn,
                              .owner = u,
                              .in_max = IN_MAX,
-                             .out_max = out_max,
+                             .out_max = use->request_bytes + OUT_SLACK,
                              .guard = s->egress,
                              .reuse = p->reuse};
     enum err e;
@@ -217,7 +217,7 @@ connect_new(struct upstream_pool *p, const struct snapshot *s, const struct key 
         destroy(u);
         return e;
     }
-    conn_deadline(u->conn, (uint64_t)s->config->connect_timeout_ms);
+    conn_deadline(u->conn, use->connect_ms);
     *out = u;
     return ERR_OK;
 }
@@ -243,13 +243,13 @@ upstream_checkout(struct upstream_pool *p, struct snapshot *s, struct permit *pe
                      .spiffe = permit_is_node(permit) ? s->charter->nodes[index].spiffe : "",
                      .backend_id = permit_is_node(permit) ? UINT32_MAX : s->backend_ids[index],
                      .top_tenant_id = use->top_tenant_id};
-    u = take_idle(p, &k);
+    u = use->must_be_new ? NULL : take_idle(p, &k);
     if (u != NULL) {
         u->reused = true;
         conn_deadline(u->conn, 0);
         conn_set_out_max(u->conn, use->request_bytes + OUT_SLACK);
     } else {
-        e = connect_new(p, s, &k, use->request_bytes + OUT_SLACK, &u);
+        e = connect_new(p, s, &k, use, &u);
         if (e != ERR_OK)
             return e;
     }

@@ -20,7 +20,7 @@
  * upstream.c has the pool, upstream_h1.c the messages as HTTP/1. */
 
 #define UPSTREAM_IDLE_MAX 1024 /* a worker; the longest idle gives way */
-#define UPSTREAM_IDLE_MS 50000 /* below the usual 60 s of servers */
+#define UPSTREAM_IDLE_MS 4000  /* below the 5 s of uvicorn (vLLM) and llama.cpp */
 #define UPSTREAM_INTERIM_MAX 8 /* 1xx heads before an answer; all are dropped */
 
 struct upstream_pool;
@@ -47,6 +47,8 @@ struct upstream_use {
     void *owner;
     uint32_t top_tenant_id; /* number in the admission object */
     size_t request_bytes;   /* that may wait unsent, beside the head */
+    uint64_t connect_ms;    /* one connection attempt, TLS included */
+    bool must_be_new;       /* not one that is kept from an earlier request */
 };
 
 /* Spends the permit. *out is either ready (upstream_ready) or connecting: then UPSTREAM_OPENED

@@ -362,13 +362,8 @@ drop(struct worker *w)
     listener_free(&w->mesh_listener);
     upstream_pool_free(&w->upstreams);
     timer_free(&w->trim);
+    txn_free_kept(w);
     loop_free(&w->loop); /* destroys what is buried */
-    while (w->free_txns != NULL) {
-        struct txn *t = w->free_txns;
-
-        w->free_txns = t->next_grant;
-        free(t);
-    }
     spare_free(&w->blocks);
     spare_free(&w->entries);
     identity_cache_free(&w->identities);

@@ -397,6 +397,14 @@ conn_close(struct conn *c, uint64_t linger_ms)
         loop_flush_later(c->loop, &c->flush);
 }
 
+void
+conn_break(struct conn *c)
+{
+    struct linger none = {.l_onoff = 1, .l_linger = 0};
+
+    (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+}
+
 bool
 conn_is_open(const struct conn *c)
 {

@@ -80,6 +80,8 @@ void conn_deadline(struct conn *c, uint64_t ms);
 void conn_close(struct conn *c, uint64_t linger_ms);
 /* Closes at once. */
 void conn_abort(struct conn *c);
+/* The close that follows is a reset, which nobody takes for the orderly end of an answer. */
+void conn_break(struct conn *c);
 
 /* Open both ways: false once the peer ended its side. */
 bool conn_is_open(const struct conn *c);

@@ -125,6 +125,21 @@ scene('bytes that answer nothing are counted, an end is not', async (mesh) => {
   }
 });
 
+for (const [name, end] of [['closed', CLOSE], ['cut', CUT], ['reset', RESET]]) {
+  scene(`a kept connection that is ${name} under a request: the only backend is asked again`,
+    async (mesh) => {
+      const { talk, ask } = await begin(mesh);
+      mesh.de.play([GOOD], [end], [GOOD], [end], [end]);
+      assert.equal((await ask()).status, 200);
+      assert.equal((await ask()).status, 200);
+      assert.deepEqual(mesh.de.connections.map((one) => one.requests.length), [2, 1]);
+      assert.equal((await ask()).status, 502, 'once: what a new connection does is the backend\'s');
+      await talk.end();
+      mesh.de.scripts.length = 0;
+      await mesh.serves(mesh.central, 'clinic', 'DE');
+    });
+}
+
 scene('what came of a connection that was cut is nobody\'s answer', async (mesh) => {
   const { talk } = await begin(mesh);
   const token = await mesh.token('clinic');

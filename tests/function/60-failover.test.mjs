@@ -58,7 +58,7 @@ scene('where two fail there is no third attempt: 502', async (mesh) => {
     assert.equal((await chat(mesh.central, who)).status, 200);
   }
   await mesh.each('eu-central', (one) => one.forget());
-  await mesh.each('eu-central', (one) => one.script({ reset: true, count: 1 }));
+  await mesh.each('eu-central', (one) => one.script({ truncate_head: true, count: 1 }));
   await mesh.ie.forget();
   const answer = await chat(mesh.central, who);
   await mesh.each('eu-central', (one) => one.script({}));
@@ -204,3 +204,31 @@ scene('a stream that is cut by the backend ends without its end, and is on recor
       mesh.central.readLedger().at(-1).a2.find((one) => one.txn === txn));
     assert.equal(a2.end, 'upstream_truncated');
   });
+
+scene('a backend that says it is busy is left for another, unless most of them are', async (mesh) => {
+  const who = await caller(mesh, 'acme/de', 'DE');
+  await mesh.serves(mesh.central, 'acme/de', 'DE');
+  for (let i = 0; i < 20; i++) {
+    assert.equal((await chat(mesh.central, who)).status, 200);
+  }
+  // Of the three lawful ones two are busy, of which the second is not asked in vain again.
+  await mesh.each('eu-central', (one) => one.script({ status: 429, retry_after: 30 }));
+  try {
+    const first = await chat(mesh.central, who);
+    assert.ok([200, 503].includes(first.status), first.text);
+    await mesh.each('eu-central', (one) => one.forget());
+    await mesh.ie.forget();
+    await mesh.ie.script({ status: 429, retry_after: 30 });
+    const answer = await mesh.central.until('all are known to be busy', async () => {
+      const one = await chat(mesh.central, who);
+      return one.status === 503 && one;
+    });
+    assert.equal(answer.json().error.code, 'no_legal_capacity');
+    assert.ok(Number(answer.headers['retry-after']) >= 1);
+    const a2 = await mesh.central.until('the A2', () => mesh.central.readLedger().at(-1).a2
+      .find((one) => one.txn === answer.headers['x-request-id']));
+    assert.ok(a2.attempts.length <= 2, JSON.stringify(a2.attempts));
+  } finally {
+    await Promise.all([...mesh.standins.values()].map((one) => one.script({})));
+  }
+});

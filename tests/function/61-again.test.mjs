@@ -1,9 +1,13 @@
-// A backend's connection that died without a byte of an answer: what may be done twice goes to
-// the next lawful backend once, what is dear to do twice goes nowhere (docs/endpoints.md).
+// A backend that died before anything of its answer was forwarded: what may be done twice goes to
+// the next lawful backend once, what is dear to do twice goes nowhere. A connection that was kept
+// from an earlier request and ends without a byte says nothing about the backend, which may be asked
+// again on a new connection (docs/endpoints.md).
 import assert from 'node:assert/strict';
 import { attestationsOf, chat, chatBody, useMesh } from './lib.mjs';
 import { askForm, BOUNDARY, formOf } from './form.mjs';
-import { answer, BODY, RESET } from './raw-backend.mjs';
+import { answer, BODY, CLOSE, RESET } from './raw-backend.mjs';
+
+const DIES = ['HTTP/1.1 2', CLOSE]; // its answer began, so that the connection was no stale one
 
 // Both play one list of scripts: who of them comes first does not matter.
 const scene = useMesh({
@@ -68,9 +72,9 @@ const again = [
   ['/v1/audio/translations', ...form('file')],
 ];
 for (const [i, [path, body, type]] of again.entries()) {
-  scene(`${path}${i === 1 ? ', streamed' : ''}: reset, then sent to the other backend, once`,
+  scene(`${path}${i === 1 ? ', streamed' : ''}: it dies, then sent to the other backend, once`,
     async (mesh) => {
-      const one = await play(mesh, path, body, type);
+      const one = await play(mesh, path, body, type, DIES);
       assert.equal(one.status, 200, one.text);
       assert.deepEqual(one.outcomes, ['eof', 'ok']);
       assert.notEqual(one.a2.attempts[0].target, one.a2.attempts[1].target);
@@ -78,6 +82,17 @@ for (const [i, [path, body, type]] of again.entries()) {
       assert.deepEqual(second.bytes, first.bytes, 'the same body');
       assert.notDeepEqual(second.fields.get('residency-attestation'),
         first.fields.get('residency-attestation'), 'under an attestation of its own');
+    });
+}
+
+for (const [name, end] of [['reset', RESET], ['closed', CLOSE]]) {
+  scene(`a kept connection is ${name} under a request: it goes out again on a new one, once`,
+    async (mesh) => {
+      const one = await play(mesh, '/v1/chat/completions', ...json(chatBody()), [end]);
+      assert.equal(one.status, 200, one.text);
+      assert.deepEqual(one.outcomes, ['eof', 'ok']);
+      const [first, second] = one.requests;
+      assert.deepEqual(second.bytes, first.bytes, 'the same body');
     });
 }
 

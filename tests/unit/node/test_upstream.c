@@ -129,7 +129,6 @@ play_open(struct play *p)
     scene_open(&p->scene);
     server_open(&p->server, &p->scene, serve, p);
     p->worker = (struct worker){.shared = &p->shared, .loop = p->scene.loop, .pool = p->scene.pool};
-    p->config.connect_timeout_ms = 5000;
     p->charter.backends = p->backends;
     p->charter.backend_count = 2;
     p->charter.region_count = 1;
@@ -162,8 +161,11 @@ ask(void *context)
 {
     struct play *p = context;
     _Alignas(16) uint8_t storage[256];
-    struct upstream_use use = {
-        .fn = on_event, .owner = p, .top_tenant_id = p->tenant, .request_bytes = 64};
+    struct upstream_use use = {.fn = on_event,
+                               .owner = p,
+                               .top_tenant_id = p->tenant,
+                               .request_bytes = 64,
+                               .connect_ms = 5000};
     struct permit *permit = NULL;
     struct arena arena;
 
