@@ -88,10 +88,14 @@ again_failed(struct txn *t, const struct again_failure *f)
 bool
 again_superseded(struct txn *t)
 {
-    if (t->current == t->worker->snapshot)
+    if (t->current == t->worker->snapshot && !dispatch_is_cut(t))
         return false;
     dispatch_release(t, BREAKER_ABORT, 0);
     attest_outcome(t, "not_sent", 0);
+    if (dispatch_is_cut(t)) {
+        journey_refuse_drained(t);
+        return true;
+    }
     dispatch_untry(t);
     if (t->attempt_count == TXN_ATTEMPTS_MAX) {
         journey_refuse(t, REFUSAL_OVERLOADED, "overloaded", "the charter changed meanwhile", NULL);

@@ -16,8 +16,8 @@ struct again_failure {
 };
 /* t is not touched any more by the caller: it may be gone, or busy with another attempt. */
 void again_failed(struct txn *t, const struct again_failure *f);
-/* The record is durable, but the law changed meanwhile: true when nothing is to be sent under
- * it, and the request was dispatched anew or refused. */
+/* The record is durable, but the law changed meanwhile, or the node stops: true when nothing is
+ * to be sent under it, and the request was dispatched anew or refused. */
 bool again_superseded(struct txn *t);
 
 #endif

@@ -308,7 +308,7 @@ on_recorded(struct ledger_entry *entry)
     if (t->choice.is_node)
         metrics_add(&t->worker->shared->metrics.forwarded);
     if (t->exchange == NULL) {
-        attest_outcome(t, "client_abort", 0);
+        attest_outcome(t, t->drained ? "not_sent" : "client_abort", 0);
         journey_finish(t, RECORD_CLIENT_ABORT);
     } else if (t->revoked) {
         relay_revoke(t);
@@ -384,7 +384,7 @@ attest_refused(struct txn *t)
     http_fields_init(&fields, storage, sizeof(storage));
     attest_fields(t, &fields);
     exchange_refuse(x, &refusal, &fields);
-    journey_finish(t, refusal_end(refusal.code));
+    journey_finish(t, t->drained ? RECORD_DRAINED : refusal_end(refusal.code));
 }
 
 /* ---- A2 ------------------------------------------------------------------------------ */

@@ -64,6 +64,8 @@ void client_accept(struct worker *w, int fd, bool mesh);
 void client_shed(struct worker *w);
 /* Closes idle connections (after shared->drain_grace_ms); busy ones end after their answer. */
 void client_drain_all(struct worker *w);
+/* The node stops: ends what waits for a request, and cuts what is under way. */
+void client_cut_all(struct worker *w);
 /* Closes everything. */
 void client_close_all(struct worker *w);
 

@@ -59,14 +59,39 @@ client_drain_all(struct worker *w)
     }
 }
 
+/* Nothing more of a body is read: its refusal goes out before it is whole. */
+static void
+cut(struct client *c)
+{
+    if (c->exchange.txn == NULL)
+        return;
+    if (c->state == CLIENT_BODY) {
+        c->state = CLIENT_BUSY;
+        conn_deadline(c->conn, 0);
+    }
+    c->keep_alive = false;
+    journey_cut(c->exchange.txn);
+}
+
+void
+client_cut_all(struct worker *w)
+{
+    for (struct client *c = w->clients, *next; c != NULL; c = next) {
+        next = c->next;
+        if (c->state == CLIENT_HEAD)
+            client_end(c, CLIENT_LINGER_MS);
+        else
+            cut(c);
+    }
+}
+
 void
 client_close_all(struct worker *w)
 {
     while (w->clients != NULL) {
         struct client *c = w->clients;
 
-        if (c->exchange.txn != NULL && (c->state == CLIENT_BUSY || c->state == CLIENT_BODY))
-            journey_cut(c->exchange.txn);
+        cut(c);
         if (w->clients == c)
             client_end(c, 0);
     }

@@ -11,6 +11,7 @@ static const struct {
     const char *help;
 } commands[] = {
     {"node", command_node, "run a node"},
+    {"reload", command_reload, "make a node that runs take its files anew"},
     {"init", command_init, "write a complete local mesh into a folder"},
     {"check", command_check, "check a node's files, or a charter's source"},
     {"explain", command_explain, "show why each backend may or may not serve a request"},

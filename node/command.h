@@ -13,6 +13,7 @@ int command_main(int argc, char **argv);
 
 /* argv[0] is the command's name. */
 int command_node(int argc, char **argv);
+int command_reload(int argc, char **argv);
 int command_init(int argc, char **argv);
 int command_token(int argc, char **argv);
 int command_charter(int argc, char **argv);

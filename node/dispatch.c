@@ -274,7 +274,9 @@ dispatch_granted(struct txn *t)
     timer_clear(t->timer);
     if (t->state != TXN_QUEUE || t->exchange == NULL) {
         dispatch_release(t, BREAKER_ABORT, 0);
-        if (t->state == TXN_QUEUE && t->attempt_count == 0)
+        if (t->state == TXN_QUEUE && t->attempt_count == 0 && t->drained)
+            journey_refuse_drained(t);
+        else if (t->state == TXN_QUEUE && t->attempt_count == 0)
             journey_refuse(t, REFUSAL_REQUEST_TIMEOUT, "client_abort", "the client left", NULL);
         else if (t->state != TXN_DONE)
             journey_finish(t, RECORD_CLIENT_ABORT);
@@ -439,9 +441,19 @@ take_target(struct txn *t)
     return false;
 }
 
+bool
+dispatch_is_cut(const struct txn *t)
+{
+    return atomic_load_explicit(&t->worker->shared->cutting, memory_order_relaxed);
+}
+
 void
 dispatch(struct txn *t)
 {
+    if (dispatch_is_cut(t)) {
+        journey_refuse_drained(t);
+        return;
+    }
     decide_now(t);
     if (t->decision.reason != DECIDE_PERMITTED) {
         const struct decide_row *row = decide_row(t->decision.reason);

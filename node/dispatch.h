@@ -29,4 +29,7 @@ void dispatch_trial_passed(struct txn *t);
 /* Gives slot, breaker trial and connection of the attempt back. */
 void dispatch_release(struct txn *t, enum breaker_outcome outcome, uint32_t retry_after_s);
 
+/* The node stops: nothing more may be sent for any request. */
+bool dispatch_is_cut(const struct txn *t);
+
 #endif

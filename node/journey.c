@@ -482,8 +482,17 @@ journey_refuse(struct txn *t, enum refusal refusal, const char *reason, const ch
 }
 
 void
+journey_refuse_drained(struct txn *t)
+{
+    t->drained = true;
+    journey_refuse(t, REFUSAL_OVERLOADED, "overloaded", "this node is shutting down", NULL);
+}
+
+void
 journey_finish(struct txn *t, enum record_end end)
 {
+    if (t->drained && end == RECORD_CLIENT_ABORT)
+        end = RECORD_DRAINED; /* it was cut off, and did not leave */
     dispatch_release(t, BREAKER_ABORT, 0);
     (void)txn_part(t);
     txn_move(t, TXN_DONE);
@@ -536,9 +545,21 @@ journey_cut(struct txn *t)
 {
     struct exchange *x = t->exchange;
 
-    if (t->recording || t->waiting || (t->state != TXN_SEND && t->state != TXN_RELAY))
+    t->drained = true;
+    (void)dispatch_leave_queue(t);
+    if (t->recording || t->waiting || t->state == TXN_REFUSE)
+        return; /* ends when its record or its slot comes: see dispatch() */
+    if (t->state == TXN_SEND || t->state == TXN_RELAY) {
+        attest_outcome(t, "drained", t->status);
+        if (upload_streams(t))
+            t->cut_reason = "overloaded";
+        if (!t->committed)
+            answer_reset(t); /* nothing of it was handed on */
+    }
+    if (!t->committed) {
+        journey_refuse_drained(t);
         return;
-    attest_outcome(t, "timeout", t->status);
+    }
     answer_tell_failure(t, REFUSAL_OVERLOADED);
     journey_finish(t, RECORD_DRAINED);
     if (x != NULL)

@@ -28,7 +28,7 @@ void journey_refuse_body(struct txn *t, enum refusal refusal, const char *reason
 void journey_client_gone(struct txn *t);
 /* The client took bytes again after being backed up. */
 void journey_client_drained(struct txn *t);
-/* The node stops now: ends what is under way. */
+/* The node stops now: ends what is under way, refused where nothing was forwarded yet. */
 void journey_cut(struct txn *t);
 
 /* ---- Between the journey's files -------------------------------------------------- */
@@ -37,6 +37,8 @@ void journey_cut(struct txn *t);
  * yet, else with the A2 that closes it. */
 void journey_refuse(struct txn *t, enum refusal refusal, const char *reason, const char *words,
                     const char *param);
+/* The same because the node stops. */
+void journey_refuse_drained(struct txn *t);
 /* Ends the transaction: A2 if there was an attempt, then memory. */
 void journey_finish(struct txn *t, enum record_end end);
 /* The A2 of one that ended without memory for it. False: there still is none. */

@@ -20,39 +20,30 @@
 #define NODE_TICK_MS 1000
 #define NODE_KEPT_BYTES (4u << 20)
 #define NODE_WORKERS_MAX 256
-
-void
-node_reload(struct node *n)
-{
-    int idle = BUSY_NO;
-
-    if (n->stop != STOP_NO)
-        return;
-    if (!atomic_compare_exchange_strong(&n->busy, &idle, BUSY_RELOAD) && idle == BUSY_TAKEOVER) {
-        n->reload_waits = true;
-        log_event(LOG_INFO, "reload.waits", "reason=\"another process is taking over\"");
-        return;
-    }
-    reload_start(&n->reload);
-    if (!n->reload.running)
-        atomic_store(&n->busy, BUSY_NO);
-}
-
-static void
-on_hup(void *context)
-{
-    node_reload(context);
-}
+#define NODE_SETTLE_ROUNDS 16 /* grant, denial or A1, A2: three and one to see that it is all */
 
 static void
 on_wake(void *context)
 {
     struct node *n = context;
 
-    reload_finish(&n->reload, n->stop == STOP_NO);
-    if (!n->reload.running && atomic_load(&n->busy) == BUSY_RELOAD)
-        atomic_store(&n->busy, BUSY_NO);
     node_give_look(n);
+    node_reload_look(n);
+}
+
+/* Once for each change: whoever is refused meanwhile is counted. */
+static void
+tell_ledger(struct node *n)
+{
+    bool down = !ledger_healthy(n->shared.ledger);
+
+    if (down == n->ledger_down)
+        return;
+    n->ledger_down = down;
+    if (down)
+        log_event(LOG_ERROR, "ledger.unavailable", "effect=\"new requests are refused\"");
+    else
+        log_event(LOG_INFO, "ledger.available", "effect=\"requests are taken again\"");
 }
 
 static void
@@ -62,6 +53,8 @@ on_tick(void *context)
     struct shared *s = &n->shared;
     int64_t now = clock_wall_ms();
 
+    tell_ledger(n);
+    node_reload_tick(n);
     control_refusals(n->shared.ledger, &n->shared.metrics, n->counted_ms, now);
     n->counted_ms = now;
     /* A worker where nothing happens may hold what has to go. */
@@ -243,14 +236,14 @@ start_services(struct node *n)
     if (e == ERR_OK)
         e = loop_on_signal(n->loop, SIGINT, node_on_term, n);
     if (e == ERR_OK)
-        e = loop_on_signal(n->loop, SIGHUP, on_hup, n);
+        e = loop_on_signal(n->loop, SIGHUP, node_on_hup, n);
     if (e == ERR_OK)
         e = timer_new(n->loop, on_tick, n, &n->tick);
     if (e == ERR_OK)
         e = timer_new(n->loop, node_on_drain_tick, n, &n->drain_tick);
     if (e != ERR_OK)
         return e;
-    n->reload = (struct reload){.config_path = n->config_path,
+    n->reload = (struct reload){.config_path = n->reloads.path,
                                 .loop = n->loop,
                                 .shared = &n->shared,
                                 .draining = &n->shared.announced,
@@ -328,15 +321,25 @@ harden(void)
 
 /* ---- end ---------------------------------------------------------------------------- */
 
+/* The loops are down, and every client is gone. A slot that came late leads to a denial, an A1
+ * to its A2: until nothing is on its way any more. */
 static void
-collect_records(struct node *n)
+settle(struct node *n)
 {
-    if (ledger_drain(n->shared.ledger) != ERR_OK)
-        log_event(LOG_ERROR, "ledger.stop", "problem=\"the last records may be missing\"");
-    for (unsigned i = 0; i < n->shared.worker_count; i++) {
-        ledger_collect(n->shared.ledger, i);
-        worker_hand_over(&n->shared.workers[i]);
+    struct shared *s = &n->shared;
+    bool more = true;
+
+    for (unsigned i = 0; i < NODE_SETTLE_ROUNDS && more; i++) {
+        if (ledger_drain(s->ledger) != ERR_OK && i == 0)
+            log_event(LOG_ERROR, "ledger.stop", "problem=\"the last records may be missing\"");
+        more = false;
+        for (unsigned k = 0; k < s->worker_count; k++)
+            if (worker_settle(&s->workers[k]))
+                more = true;
     }
+    if (atomic_load(&s->metrics.requests_open) != 0)
+        log_event(LOG_ERROR, "node.unsettled", "requests=%" PRId64,
+                  atomic_load(&s->metrics.requests_open));
 }
 
 static void
@@ -355,9 +358,7 @@ stop_all(struct node *n)
         if (s->workers[i].loop != NULL)
             worker_join(&s->workers[i]);
     reload_stop(&n->reload);
-    /* A collected A1 may lead to its A2: twice round, then nothing is on its way. */
-    collect_records(n);
-    collect_records(n);
+    settle(n);
     control_refusals(s->ledger, &s->metrics, n->counted_ms, clock_wall_ms());
 }
 
@@ -389,6 +390,7 @@ free_all(struct node *n)
     overload_free(&s->overload);
     free(s->workers);
     (void)pthread_mutex_destroy(&s->lock);
+    (void)pthread_mutex_destroy(&n->mail_lock);
 }
 
 int
@@ -400,12 +402,14 @@ node_run(const char *config_path, bool take_over)
     if (n == NULL)
         return EXIT_NO;
     n->config_path = config_path;
+    (void)slice_copy_str(slice_str(config_path), n->reloads.path, sizeof(n->reloads.path));
     n->shared.public_fd = n->shared.mesh_fd = n->admin_fd = -1;
     n->taker = (struct takeover_taker){.fd = -1, .fds = {-1, -1, -1, -1}};
     n->takes_over = take_over;
     atomic_store(&n->shared.held, take_over);
     atomic_store(&n->shared.silent, take_over);
     (void)pthread_mutex_init(&n->shared.lock, NULL);
+    (void)pthread_mutex_init(&n->mail_lock, NULL);
     harden();
     e = load_first(n);
     if (e == ERR_OK)

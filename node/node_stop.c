@@ -6,16 +6,22 @@
 
 /* How a node ends:
  *
- *   NO -> (SIGTERM) ANNOUNCED -> (drain_wait_ms) DRAINING -> (nothing left, or drain_ms) end
+ *   NO -> (SIGTERM) ANNOUNCED -> (drain_wait_ms) DRAINING -> (drain_ms) CUTTING -> end
  *   NO -> (another process took over) DRAINING
+ *
+ * and from DRAINING to the end as soon as nothing is left.
  *
  * ANNOUNCED: adverts and /ready say so, answers end their connections, and it still accepts.
  * DRAINING: the listening sockets are closed; requests end, and so do connections: those that
  * look idle had or get drain_wait_ms, because a request may be on its way, and those that are
- * closing send their rest first. */
+ * closing send their rest first.
+ * CUTTING: nothing more goes to a backend. What has no answer yet is refused with 503, and a
+ * stream ends with an error event, both on record as `drained`; there is time for these answers
+ * to be recorded and to leave. */
 
 #define DRAIN_TICK_MS 20
 #define SECOND_TERM_MS 10000
+#define CUT_MS 2000
 
 static void
 begin_drain(struct node *n, int64_t grace_ms)
@@ -45,14 +51,35 @@ node_close_sockets(struct node *n)
     close_socket(&n->shared.mesh_fd);
 }
 
+/* A process between two others stays: through it the one before hears what the one after
+ * reloads. */
 static bool
-is_over(const struct node *n, uint64_t ms)
+is_empty(const struct node *n)
 {
     const struct metrics *m = &n->shared.metrics;
 
-    return ms >= n->stop_within_ms ||
-           (atomic_load(&n->shared.closed_count) == n->shared.worker_count &&
-            atomic_load(&m->requests_open) == 0 && atomic_load(&m->client_sockets) == 0);
+    return !(n->given_seen && takeover_giver_has_before(n->giver)) &&
+           atomic_load(&n->shared.closed_count) == n->shared.worker_count &&
+           atomic_load(&m->requests_open) == 0 && atomic_load(&m->client_sockets) == 0;
+}
+
+static void
+begin_cut(struct node *n, uint64_t ms)
+{
+    n->stop = STOP_CUTTING;
+    n->stop_within_ms = ms + CUT_MS;
+    atomic_store(&n->shared.cutting, true);
+    for (unsigned i = 0; i < n->shared.worker_count; i++)
+        worker_wake(&n->shared.workers[i]);
+    log_event(LOG_WARN, "node.cutting", "requests=%" PRId64,
+              atomic_load(&n->shared.metrics.requests_open));
+}
+
+void
+node_cut(struct node *n)
+{
+    if (n->stop == STOP_DRAINING)
+        begin_cut(n, mono_ms_since(loop_now(n->loop), n->stop_since));
 }
 
 void
@@ -64,12 +91,15 @@ node_on_drain_tick(void *context)
     if (n->stop == STOP_ANNOUNCED && ms >= (uint64_t)n->shared.current->config->drain_wait_ms)
         begin_drain(n, 0);
     /* As long as one process holds them, connections would queue up with nobody to accept. */
-    if (n->stop == STOP_DRAINING && atomic_load(&n->shared.closed_count) == n->shared.worker_count)
+    if (n->stop >= STOP_DRAINING && atomic_load(&n->shared.closed_count) == n->shared.worker_count)
         node_close_sockets(n);
-    if (n->stop == STOP_DRAINING && is_over(n, ms)) {
+    if (n->stop >= STOP_DRAINING &&
+        (is_empty(n) || (n->stop == STOP_CUTTING && ms >= n->stop_within_ms))) {
         loop_stop(n->loop);
         return;
     }
+    if (n->stop == STOP_DRAINING && ms >= n->stop_within_ms)
+        begin_cut(n, ms);
     timer_set(n->drain_tick, DRAIN_TICK_MS);
 }
 
@@ -112,7 +142,7 @@ node_drain_given(struct node *n)
 {
     int64_t wait = n->shared.current->config->drain_wait_ms;
 
-    if (n->stop == STOP_DRAINING)
+    if (n->stop >= STOP_DRAINING)
         return;
     if (n->stop == STOP_NO)
         begin_stop(n);

@@ -61,8 +61,9 @@ on_stage(void *context, enum takeover_stage stage)
     return ERR_OK;
 }
 
-enum err
-node_give_start(struct node *n)
+/* before_fd: to the process that this one took over from, or -1. */
+static enum err
+give_start(struct node *n, int before_fd)
 {
     struct takeover_giver_opts opts = {
         .state_dir = n->shared.current->config->state_dir,
@@ -70,8 +71,12 @@ node_give_start(struct node *n)
                 [TAKEOVER_MESH] = n->shared.mesh_fd,
                 [TAKEOVER_ADMIN] = n->admin_fd,
                 [TAKEOVER_LOCK] = ledger_lock_fd(n->shared.ledger)},
+        .before_fd = before_fd,
         .terms = terms,
         .stage = on_stage,
+        .asked = node_reload_asked,
+        .wanted = node_reload_wanted,
+        .followed = node_reload_followed,
         .context = n,
     };
     enum err e = takeover_giver_start(&opts, &n->giver);
@@ -82,13 +87,15 @@ node_give_start(struct node *n)
     return e;
 }
 
+enum err
+node_give_start(struct node *n)
+{
+    return give_start(n, -1);
+}
+
 void
 node_give_look(struct node *n)
 {
-    if (n->reload_waits && atomic_load(&n->busy) == BUSY_NO) {
-        n->reload_waits = false;
-        node_reload(n);
-    }
     if (!atomic_load(&n->given) || n->given_seen)
         return;
     n->given_seen = true;
@@ -97,6 +104,7 @@ node_give_look(struct node *n)
     admin_accept(n->admin, false);
     (void)close(n->admin_fd);
     n->admin_fd = -1;
+    atomic_store(&n->busy, BUSY_NO);
     node_drain_given(n);
 }
 
@@ -146,18 +154,24 @@ static void
 serve(struct node *n)
 {
     struct shared *s = &n->shared;
+    int before_fd;
 
     atomic_store(&s->silent, false);
     atomic_store(&s->held, false);
     for (unsigned i = 0; i < s->worker_count; i++)
         worker_wake(&s->workers[i]);
     admin_accept(n->admin, true);
-    takeover_serving(&n->taker);
+    before_fd = takeover_serving(&n->taker);
     n->takes_over = false;
     log_event(LOG_INFO, "takeover.done", "node=%s", s->current->config->node);
-    if (node_give_start(n) != ERR_OK)
+    if (give_start(n, before_fd) != ERR_OK) {
         log_event(LOG_ERROR, "takeover.unavailable",
-                  "effect=\"no other process can take over from this one\"");
+                  "effect=\"no other process can take over from this one, and the one before it "
+                  "does not hear of reloads\"");
+        if (before_fd >= 0)
+            (void)close(before_fd);
+    }
+    node_reload_look(n); /* one may have waited for this */
 }
 
 static void

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "node/control.h"
 #include "node/weather.h"
 
@@ -20,28 +21,31 @@ log_issues(const struct issues *issues)
     }
 }
 
-/* What can't change under a running process. */
+/* What can't change under a running process. A new process may be started with another value of
+ * some; the one that drains for it keeps its own and follows in all else. */
 static void
-check_fixed(const struct config *now, const struct config *next, struct issues *issues)
+check_fixed(const struct reload *r, const struct config *next, struct issues *issues)
 {
+    const struct config *now = r->shared->current->config;
     const struct {
         const char *key, *a, *b;
+        bool by_start; /* a takeover may change it: not among its terms */
     } fixed[] = {
-        {"mesh", now->mesh, next->mesh},
-        {"node", now->node, next->node},
-        {"listeners.public.address", now->public_address, next->public_address},
-        {"listeners.mesh.address", now->mesh_address, next->mesh_address},
-        {"listeners.admin.address", now->admin_address, next->admin_address},
-        {"ledger.dir", now->ledger_dir, next->ledger_dir},
-        {"ledger.durability", now->ledger_durability, next->ledger_durability},
-        {"subjects_dir", now->subjects_dir, next->subjects_dir},
-        {"state_dir", now->state_dir, next->state_dir},
+        {"mesh", now->mesh, next->mesh, false},
+        {"node", now->node, next->node, false},
+        {"listeners.public.address", now->public_address, next->public_address, false},
+        {"listeners.mesh.address", now->mesh_address, next->mesh_address, false},
+        {"listeners.admin.address", now->admin_address, next->admin_address, false},
+        {"ledger.dir", now->ledger_dir, next->ledger_dir, false},
+        {"ledger.durability", now->ledger_durability, next->ledger_durability, true},
+        {"subjects_dir", now->subjects_dir, next->subjects_dir, false},
+        {"state_dir", now->state_dir, next->state_dir, true},
     };
 
     for (size_t i = 0; i < ARRAY_COUNT(fixed); i++)
-        if (strcmp(fixed[i].a, fixed[i].b) != 0)
+        if (strcmp(fixed[i].a, fixed[i].b) != 0 && !(fixed[i].by_start && r->handed_over))
             issues_add(issues, next->file, 0, fixed[i].key, "changes only with a restart");
-    if (now->workers != next->workers)
+    if (now->workers != next->workers && !r->handed_over)
         issues_add(issues, next->file, 0, "workers", "changes only with a restart");
 }
 
@@ -52,7 +56,7 @@ load(void *context)
     struct snapshot *s = NULL;
 
     if (snapshot_load(r->config_path, clock_wall_ms(), r->issues, &s) == ERR_OK) {
-        check_fixed(r->shared->current->config, s->config, r->issues);
+        check_fixed(r, s->config, r->issues);
         tls_tickets_adopt(s->public_tls, r->shared->current->public_tls);
         (void)snapshot_seen_ok(s, r->issues);
         if (issues_any(r->issues))
@@ -64,21 +68,19 @@ load(void *context)
     return NULL;
 }
 
-void
+enum err
 reload_start(struct reload *r)
 {
-    if (r->running) {
-        r->again = true;
-        return;
-    }
+    ASSERT(!r->running);
     r->issues = issues_new();
     atomic_store(&r->done, false);
     if (r->issues == NULL || pthread_create(&r->thread, NULL, load, r) != 0) {
         issues_free(&r->issues);
         log_event(LOG_ERROR, "reload.failed", "problem=\"out of memory\"");
-        return;
+        return ERR_NOMEM;
     }
     r->running = true;
+    return ERR_OK;
 }
 
 /* Everything that can fail, each step undone or without effect when a later one fails. On
@@ -88,8 +90,10 @@ static enum err
 prepare(struct reload *r, struct snapshot *s, struct health_view **view, struct weather **weather)
 {
     struct shared *shared = r->shared;
-    enum err e = snapshot_tenants_ensure(s, shared->subjects);
+    enum err e = ledger_stalled(shared->ledger) ? ERR_TIMEOUT : ERR_OK;
 
+    if (e == ERR_OK)
+        e = snapshot_tenants_ensure(s, shared->subjects);
     if (e == ERR_OK)
         e = weather_first_view(s->charter, shared->view, view);
     if (e == ERR_OK)
@@ -146,25 +150,49 @@ commit(struct reload *r, struct snapshot *s)
     return ERR_OK;
 }
 
-void
-reload_finish(struct reload *r, bool may_commit)
+/* The first fault as a person looks for it: file:line: path: what. */
+static void
+write_fault(const struct issues *issues, enum err e, struct text *out)
+{
+    const struct issue *first = &issues->items[0];
+
+    if (!issues_any(issues)) {
+        text_add_str(out, err_text(e));
+        return;
+    }
+    text_add_str(out, first->file);
+    if (first->line > 0)
+        text_addf(out, ":%u", first->line);
+    text_add_str(out, ": ");
+    if (first->path[0] != '\0')
+        text_addf(out, "%s: ", first->path);
+    text_add_str(out, first->text);
+    if (issues->count + issues->dropped > 1)
+        text_addf(out, " (and %zu more)", issues->count + issues->dropped - 1);
+}
+
+bool
+reload_finish(struct reload *r, struct reload_outcome *out)
 {
     struct snapshot *s;
+    struct text words;
     enum err e = ERR_BADMSG;
 
     if (!r->running || !atomic_load(&r->done))
-        return;
+        return false;
     (void)pthread_join(r->thread, NULL);
     r->running = false;
     s = r->prepared;
     r->prepared = NULL;
+    text_init(&words, out->words, sizeof(out->words) - 1);
     if (s != NULL) {
         uint64_t version = s->charter->version;
 
-        e = may_commit ? commit(r, s) : ERR_CLOSED;
+        e = commit(r, s);
         if (e == ERR_OK) {
             metrics_add(&r->shared->metrics.reloads);
             log_event(LOG_INFO, "reload.done", "charter=%" PRIu64, version);
+            text_addf(&words, "charter version %" PRIu64 " is in force", version);
         } else {
             snapshot_unref(&s);
         }
@@ -174,12 +202,12 @@ reload_finish(struct reload *r, bool may_commit)
         log_issues(r->issues);
         log_event(LOG_ERROR, "reload.failed", "reason=\"%s\" effect=\"nothing changed\"",
                   err_text(e));
+        write_fault(r->issues, e, &words);
     }
     issues_free(&r->issues);
-    if (r->again && may_commit) {
-        r->again = false;
-        reload_start(r);
-    }
+    out->result = e;
+    out->words[words.used] = '\0';
+    return true;
 }
 
 void

@@ -67,36 +67,32 @@ takeover_terms_agree(const struct takeover_terms *running, const struct takeover
 static enum err
 refused(const struct takeover_message *m, char why[TAKEOVER_WORDS_MAX])
 {
-    size_t n = m->len < TAKEOVER_WORDS_MAX - 1 ? m->len : TAKEOVER_WORDS_MAX - 1;
-
+    takeover_words(m, why);
     /* For one log line, in quotes. */
-    for (size_t i = 0; i < n; i++)
-        why[i] = m->payload[i] >= ' ' && m->payload[i] < 0x7f && m->payload[i] != '"'
-                     ? (char)m->payload[i]
-                     : '?';
-    why[n] = '\0';
+    for (char *quote = strchr(why, '"'); quote != NULL; quote = strchr(quote, '"'))
+        *quote = '?';
     return ERR_FORBIDDEN;
 }
 
 static enum err
-connect_to(struct takeover_taker *t, const char *state_dir, char why[TAKEOVER_WORDS_MAX])
+connect_to(int *fd, const char *state_dir, char why[TAKEOVER_WORDS_MAX])
 {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     int dir_fd = -1;
-    enum err e = takeover_socket(state_dir, &t->fd, &dir_fd);
+    enum err e = takeover_socket(state_dir, fd, &dir_fd);
 
     if (e != ERR_OK)
         return e;
     if (!text_format(at.sun_path, sizeof(at.sun_path), "/proc/self/fd/%d/%s", dir_fd,
                      TAKEOVER_SOCKET))
         e = ERR_TOOBIG;
-    else if (connect(t->fd, (const struct sockaddr *)&at, sizeof(at)) != 0)
+    else if (connect(*fd, (const struct sockaddr *)&at, sizeof(at)) != 0)
         e = errno == ENOENT || errno == ECONNREFUSED ? ERR_NOENT : ERR_IO;
     (void)close(dir_fd);
     if (e == ERR_NOENT)
         (void)text_format(why, TAKEOVER_WORDS_MAX, "no process listens at %s in state_dir",
                           TAKEOVER_SOCKET);
-    if (e == ERR_OK && !takeover_peer_ok(t->fd)) {
+    if (e == ERR_OK && !takeover_peer_ok(*fd)) {
         (void)text_format(why, TAKEOVER_WORDS_MAX, "the socket is another user's");
         e = ERR_FORBIDDEN;
     }
@@ -131,7 +127,7 @@ takeover_begin(struct takeover_taker *t, const char *state_dir, const struct tak
     why[0] = '\0';
     if (m == NULL)
         return ERR_NOMEM;
-    e = connect_to(t, state_dir, why);
+    e = connect_to(&t->fd, state_dir, why);
     if (e == ERR_OK) {
         takeover_hello_encode(terms, m);
         e = takeover_send(t->fd, m);
@@ -191,13 +187,17 @@ takeover_ask(struct takeover_taker *t, char why[TAKEOVER_WORDS_MAX])
     return e;
 }
 
-void
+int
 takeover_serving(struct takeover_taker *t)
 {
+    int fd = t->fd;
+
     /* Its buffer is empty: this fails only when nobody is there to hear it. */
-    if (t->fd >= 0)
+    if (fd >= 0)
         (void)!say(t, TAKEOVER_MSG_SERVING);
+    t->fd = -1;
     takeover_end(t);
+    return fd;
 }
 
 void
@@ -211,4 +211,38 @@ takeover_end(struct takeover_taker *t)
     if (t->fd >= 0)
         (void)close(t->fd);
     t->fd = -1;
+}
+
+enum err
+takeover_reload(const char *state_dir, char words[TAKEOVER_WORDS_MAX])
+{
+    struct takeover_message *m = calloc(1, sizeof(*m));
+    int fd = -1;
+    enum err e;
+
+    words[0] = '\0';
+    if (m == NULL)
+        return ERR_NOMEM;
+    e = connect_to(&fd, state_dir, words);
+    if (e == ERR_FORBIDDEN)
+        e = ERR_AUTH; /* it was not the node that said no */
+    if (e == ERR_OK) {
+        *m = (struct takeover_message){.version = TAKEOVER_VERSION, .type = TAKEOVER_MSG_RELOAD};
+        e = takeover_send(fd, m);
+    }
+    if (e == ERR_OK || e == ERR_CLOSED) /* it may have said why */
+        e = takeover_receive_within(fd, m, TAKEOVER_RELOAD_MS);
+    if (e == ERR_OK && m->type != TAKEOVER_MSG_RELOADED && m->type != TAKEOVER_MSG_REFUSED)
+        e = ERR_BADMSG;
+    if (e == ERR_OK)
+        takeover_words(m, words);
+    if (e == ERR_OK && m->type == TAKEOVER_MSG_REFUSED)
+        e = ERR_FORBIDDEN;
+    takeover_message_drop(m);
+    free(m);
+    if (fd >= 0)
+        (void)close(fd);
+    if (e != ERR_OK && words[0] == '\0')
+        (void)text_format(words, TAKEOVER_WORDS_MAX, "%s", err_text(e));
+    return e;
 }

@@ -8,8 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* How a new process of a node takes over from the one that serves, over a UNIX socket in
- * state_dir that only the same user (or root) may use: each message is one packet.
+/* What processes of a node tell each other, over a UNIX socket in state_dir that only the same
+ * user (or root) may use: each message is one packet. A new process takes over from the one that
+ * serves:
  *
  *   new                          old
  *   HELLO   version, terms   ->
@@ -23,12 +24,24 @@
  *
  * REFUSED (words) from the old one, at any time before GO, ends it. When the connection
  * breaks before SERVING the old one goes on as before; when it breaks before GO without
- * REFUSED the old process is gone, and the new one serves in its place. */
+ * REFUSED the old process is gone, and the new one serves in its place.
+ *
+ * After SERVING the connection stays, so that both decide by the same law until the old one
+ * has ended: whatever the new one reloads the old one reloads too, or ends; and a SIGHUP that
+ * reached the old one becomes the new one's.
+ *
+ *   RELOAD  its config       ->
+ *                            <-  RELOADED or REFUSED  (words)
+ *                            <-  WANTED
+ *
+ * `portolan reload` connects to the process that serves, says RELOAD without a config, and gets
+ * RELOADED or REFUSED. */
 
-#define TAKEOVER_VERSION 1
-#define TAKEOVER_WORDS_MAX 256
-#define TAKEOVER_ANSWER_MS 10000 /* a message that is the answer to one */
-#define TAKEOVER_START_MS 300000 /* from SOCKETS to READY: a start may have logs to replay */
+#define TAKEOVER_VERSION 2
+#define TAKEOVER_WORDS_MAX 1024
+#define TAKEOVER_ANSWER_MS 10000  /* a message that is the answer to one */
+#define TAKEOVER_START_MS 300000  /* from SOCKETS to READY: a start may have logs to replay */
+#define TAKEOVER_RELOAD_MS 120000 /* a command waits so long for the outcome */
 
 /* What is handed over; mesh is absent (-1) on a node without peers. */
 enum takeover_fd {
@@ -61,7 +74,7 @@ void takeover_terms(const struct snapshot *s, struct takeover_terms *out);
 bool takeover_terms_agree(const struct takeover_terms *running, const struct takeover_terms *next,
                           char why[TAKEOVER_WORDS_MAX]);
 
-/* ---- The old side: a thread that waits for a new process -------------------------------- */
+/* ---- The giver: a thread that waits for a new process, and for commands ------------------ */
 
 enum takeover_stage {
     TAKEOVER_BEGIN,  /* somebody asks: no reload until the end; an error refuses it */
@@ -75,9 +88,17 @@ struct takeover_giver_opts {
     const char *state_dir;
     int fds[TAKEOVER_FD_COUNT]; /* borrowed for the giver's life */
     void (*terms)(void *context, struct takeover_terms *out);
-    /* Both on the giver's thread; only the results of BEGIN (ERR_AGAIN, ERR_CLOSED) and SHARE
+    int before_fd; /* to the process that this one took over from, or -1; taken on success */
+    /* All on the giver's thread; only the results of BEGIN (ERR_AGAIN, ERR_CLOSED) and SHARE
      * count. After BEGIN comes GIVEN or FAILED. */
     enum err (*stage)(void *context, enum takeover_stage stage);
+    /* A reload is asked for, and takeover_giver_answer() is due: by a command (path is ""), or,
+     * once this process has given, by the new one (with its config). A later one replaces it. */
+    void (*asked)(void *context, uint64_t serial, const char *path);
+    /* The process before this one got a SIGHUP. */
+    void (*wanted)(void *context);
+    /* What came of takeover_giver_pass(): ERR_OK, ERR_FORBIDDEN, or ERR_CLOSED (it has ended). */
+    void (*followed)(void *context, enum err result, const char *words);
     void *context;
 };
 struct takeover_giver;
@@ -87,6 +108,17 @@ MUST_USE enum err takeover_giver_start(const struct takeover_giver_opts *opts,
 /* Ends a conversation with REFUSED, waits for the thread, removes the socket (unless it is
  * the new process's by now). */
 void takeover_giver_stop(struct takeover_giver **g);
+
+/* From any thread, g may be NULL; they only leave a note for the giver's. */
+
+/* The outcome of the reload of that serial. */
+void takeover_giver_answer(struct takeover_giver *g, uint64_t serial, bool done, const char *words);
+/* The process before this one reloads too: followed() comes. False: there is none any more. */
+bool takeover_giver_pass(struct takeover_giver *g, const char *path);
+/* The process before this one lives. */
+bool takeover_giver_has_before(struct takeover_giver *g);
+/* The process that took over is to reload. False: there is none any more. */
+bool takeover_giver_want(struct takeover_giver *g);
 
 /* ---- The new side ------------------------------------------------------------------------ */
 
@@ -102,9 +134,15 @@ MUST_USE enum err takeover_begin(struct takeover_taker *t, const char *state_dir
  * ERR_CLOSED: the old process is gone, serve too. ERR_FORBIDDEN: it goes on, *why says why;
  * any other error: it goes on. Never blocks. */
 MUST_USE enum err takeover_ask(struct takeover_taker *t, char why[TAKEOVER_WORDS_MAX]);
-/* The old process drains from here on. */
-void takeover_serving(struct takeover_taker *t);
+/* The old process drains from here on. Gives the connection to it for the giver, or -1. */
+int takeover_serving(struct takeover_taker *t);
 /* Closes what is left; before takeover_serving() the old process then goes on as before. */
 void takeover_end(struct takeover_taker *t);
+
+/* ---- A command --------------------------------------------------------------------------- */
+
+/* Asks the process that serves to reload, and waits for the outcome: ERR_OK; ERR_FORBIDDEN: it
+ * says no, and nothing changed; any other: it can't be asked. *words gets words. */
+MUST_USE enum err takeover_reload(const char *state_dir, char words[TAKEOVER_WORDS_MAX]);
 
 #endif

@@ -7,8 +7,6 @@
 #include "base/text.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -20,105 +18,69 @@
 /* The old side of a takeover. One conversation at a time; whoever comes meanwhile is told so.
  *
  *   IDLE -> (HELLO) STARTING -> (READY) GONE_AHEAD -> (SERVING) GIVEN
+ *        -> (RELOAD, from a command) the outcome -> IDLE
  *
  * back to IDLE from each of the middle ones when the new process goes away. STARTING has a
  * deadline. GONE_AHEAD has none: the new process may serve already, so only its end can
- * take the word back. */
+ * take the word back. What is said about reloads at any time is takeover_link.c's. */
 
 #define GIVER_MAGIC 0x47495645u
 #define GIVER_BACKLOG 4
-
-struct takeover_giver {
-    uint32_t magic;
-    struct takeover_giver_opts opts;
-    int dir_fd;
-    int listen_fd;
-    int stop_fd;
-    bool given;
-    pthread_t thread;
-    struct takeover_message message; /* big, so not on the stack */
-};
-
-static void
-tell(int fd, enum takeover_type type, const char *words)
-{
-    struct takeover_message m = {.version = TAKEOVER_VERSION, .type = type};
-
-    m.len = strlen(words);
-    memcpy(m.payload, words, m.len);
-    /* Its buffer is empty: what can't be sent has nobody who would read it. */
-    (void)!takeover_send(fd, &m);
-}
 
 static void
 refuse(int fd, const char *words)
 {
     log_event(LOG_WARN, "takeover.refused", "reason=\"%s\"", words);
-    tell(fd, TAKEOVER_MSG_REFUSED, words);
+    takeover_tell(fd, TAKEOVER_MSG_REFUSED, words);
 }
 
-static int
-accept_peer(struct takeover_giver *g)
+static bool
+is_any(enum takeover_type type, const enum takeover_type *types, size_t count)
 {
-    int fd = accept4(g->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-    if (fd >= 0 && !takeover_peer_ok(fd)) {
-        refuse(fd, "another user's process may not take over");
-        (void)close(fd);
-        return -1;
-    }
-    return fd;
+    for (size_t i = 0; i < count; i++)
+        if (types[i] == type)
+            return true;
+    return false;
 }
 
-static void
-refuse_others(struct takeover_giver *g)
-{
-    int fd = accept_peer(g);
-
-    if (fd < 0)
-        return;
-    refuse(fd, "another process is taking over");
-    (void)close(fd);
-}
-
-/* The next message of that type. ERR_CLOSED also when the giver is to stop. ms < 0: however
- * long it takes. */
+/* The next message, of one of these types. ERR_CLOSED also when the giver is to stop. ms < 0:
+ * however long it takes. */
 static enum err
-await(struct takeover_giver *g, int fd, enum takeover_type type, int64_t ms)
+await(struct takeover_giver *g, int fd, const enum takeover_type *types, size_t count, int64_t ms)
 {
     struct mono began = clock_mono();
 
     for (;;) {
-        struct pollfd wait[3] = {{.fd = fd, .events = POLLIN},
-                                 {.fd = g->stop_fd, .events = POLLIN},
-                                 {.fd = g->listen_fd, .events = POLLIN}};
         int64_t left = ms < 0 ? -1 : ms - (int64_t)mono_ms_since(clock_mono(), began);
-        int n;
+        bool talks = false;
+        bool calls = false;
         enum err e;
 
         if (ms >= 0 && left <= 0)
             return ERR_TIMEOUT;
-        n = poll(wait, 3, (int)left);
-        if (n < 0 && errno != EINTR)
-            return ERR_IO;
-        if (n <= 0)
-            continue;
-        if (wait[1].revents != 0) {
+        e = takeover_link_wait(g, fd, (int)left, &talks, &calls);
+        if (e == ERR_CLOSED)
             refuse(fd, "the running process is stopping");
-            return ERR_CLOSED;
-        }
-        if (wait[2].revents != 0)
-            refuse_others(g);
-        if (wait[0].revents == 0)
+        if (e != ERR_OK)
+            return e;
+        if (calls)
+            takeover_link_turn_away(g, "another process is taking over");
+        if (!talks)
             continue;
         e = takeover_receive(fd, &g->message);
-        if (e == ERR_OK && g->message.type != type) {
+        if (e == ERR_OK && !is_any(g->message.type, types, count)) {
             takeover_message_drop(&g->message);
             e = ERR_BADMSG;
         }
         if (e != ERR_AGAIN)
             return e;
     }
+}
+
+static enum err
+await_one(struct takeover_giver *g, int fd, enum takeover_type type, int64_t ms)
+{
+    return await(g, fd, &type, 1, ms);
 }
 
 static bool
@@ -177,24 +139,22 @@ hand_over(struct takeover_giver *g, int fd)
     enum err e = send_sockets(g, fd);
 
     if (e == ERR_OK)
-        e = await(g, fd, TAKEOVER_MSG_READY, TAKEOVER_START_MS);
+        e = await_one(g, fd, TAKEOVER_MSG_READY, TAKEOVER_START_MS);
     if (e == ERR_TIMEOUT)
         refuse(fd, "it took too long to be ready");
     if (e != ERR_OK)
         return e;
     (void)g->opts.stage(g->opts.context, TAKEOVER_GO);
-    tell(fd, TAKEOVER_MSG_GO, "");
-    return await(g, fd, TAKEOVER_MSG_SERVING, -1);
+    takeover_tell(fd, TAKEOVER_MSG_GO, "");
+    return await_one(g, fd, TAKEOVER_MSG_SERVING, -1);
 }
 
+/* After HELLO. */
 static void
-converse(struct takeover_giver *g, int fd)
+give(struct takeover_giver *g, int fd)
 {
-    enum err e = await(g, fd, TAKEOVER_MSG_HELLO, TAKEOVER_ANSWER_MS);
+    enum err e = g->opts.stage(g->opts.context, TAKEOVER_BEGIN);
 
-    if (e != ERR_OK)
-        return;
-    e = g->opts.stage(g->opts.context, TAKEOVER_BEGIN);
     if (e != ERR_OK) {
         refuse(fd, e == ERR_AGAIN ? "a reload is under way: try again"
                                   : "the running process is stopping");
@@ -210,7 +170,24 @@ converse(struct takeover_giver *g, int fd)
     if (!g->given)
         log_event(LOG_WARN, "takeover.failed", "reason=\"%s\" effect=\"this process goes on\"",
                   err_text(e));
+    if (g->given)
+        takeover_link_given(g, fd); /* before anybody hears of it, and has something to say */
     (void)g->opts.stage(g->opts.context, g->given ? TAKEOVER_GIVEN : TAKEOVER_FAILED);
+}
+
+static void
+converse(struct takeover_giver *g, int fd)
+{
+    static const enum takeover_type first[] = {TAKEOVER_MSG_HELLO, TAKEOVER_MSG_RELOAD};
+
+    if (await(g, fd, first, ARRAY_COUNT(first), TAKEOVER_ANSWER_MS) != ERR_OK)
+        return;
+    if (g->message.type == TAKEOVER_MSG_HELLO)
+        give(g, fd);
+    else if (g->message.version != TAKEOVER_VERSION || g->message.len > 0)
+        refuse(fd, "the running process speaks another version");
+    else
+        takeover_link_reload(g, fd);
 }
 
 static void *
@@ -219,24 +196,21 @@ giver_main(void *arg)
     struct takeover_giver *g = arg;
 
     ASSERT(g->magic == GIVER_MAGIC);
-    while (!g->given) {
-        struct pollfd wait[2] = {{.fd = g->listen_fd, .events = POLLIN},
-                                 {.fd = g->stop_fd, .events = POLLIN}};
+    for (;;) {
+        bool talks = false;
+        bool calls = false;
         int fd;
 
-        if (poll(wait, 2, -1) < 0 && errno != EINTR)
-            return NULL;
-        if (wait[1].revents != 0)
-            return NULL;
-        fd = wait[0].revents != 0 ? accept_peer(g) : -1;
+        if (takeover_link_wait(g, -1, -1, &talks, &calls) != ERR_OK)
+            break;
+        fd = calls ? takeover_accept(g->listen_fd) : -1;
         if (fd < 0)
             continue;
         converse(g, fd);
-        (void)close(fd);
+        if (!g->given)
+            (void)close(fd);
     }
-    /* The new process listens under the same name. */
-    (void)close(g->listen_fd);
-    g->listen_fd = -1;
+    takeover_link_end(g);
     return NULL;
 }
 
@@ -264,8 +238,9 @@ release(struct takeover_giver *g)
         (void)close(g->listen_fd);
     if (g->dir_fd >= 0)
         (void)close(g->dir_fd);
-    if (g->stop_fd >= 0)
-        (void)close(g->stop_fd);
+    if (g->wake_fd >= 0)
+        (void)close(g->wake_fd);
+    (void)pthread_mutex_destroy(&g->lock);
     g->magic = 0;
     free(g);
 }
@@ -282,9 +257,12 @@ takeover_giver_start(const struct takeover_giver_opts *opts, struct takeover_giv
     g->magic = GIVER_MAGIC;
     g->opts = *opts;
     g->opts.state_dir = NULL; /* only promised for the call */
-    g->listen_fd = g->dir_fd = -1;
-    g->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    e = g->stop_fd < 0 ? ERR_IO : file_mkdirs(opts->state_dir, 0700);
+    (void)pthread_mutex_init(&g->lock, NULL);
+    g->listen_fd = g->dir_fd = g->after_fd = g->asker_fd = -1;
+    g->before_fd = opts->before_fd;
+    g->notes.has_before = opts->before_fd >= 0;
+    g->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    e = g->wake_fd < 0 ? ERR_IO : file_mkdirs(opts->state_dir, 0700);
     if (e == ERR_OK)
         e = takeover_socket(opts->state_dir, &g->listen_fd, &g->dir_fd);
     if (e == ERR_OK)
@@ -303,12 +281,14 @@ void
 takeover_giver_stop(struct takeover_giver **out)
 {
     struct takeover_giver *g = *out;
-    uint64_t one = 1;
 
     if (g == NULL)
         return;
     ASSERT(g->magic == GIVER_MAGIC);
-    (void)!write(g->stop_fd, &one, sizeof(one));
+    (void)pthread_mutex_lock(&g->lock);
+    g->notes.stop = true;
+    (void)pthread_mutex_unlock(&g->lock);
+    takeover_wake(g);
     (void)pthread_join(g->thread, NULL);
     if (!g->given)
         (void)unlinkat(g->dir_fd, TAKEOVER_SOCKET, 0);

@@ -48,7 +48,7 @@ takeover_decode(struct slice packet, struct takeover_message *out)
     if (len > TAKEOVER_PAYLOAD_MAX)
         return ERR_TOOBIG;
     if (len != packet.len - TAKEOVER_HEADER || type < TAKEOVER_MSG_HELLO ||
-        type > TAKEOVER_MSG_REFUSED)
+        type > TAKEOVER_MSG_LAST)
         return ERR_BADMSG;
     out->version = get16(packet.p + 8);
     out->type = (enum takeover_type)type;
@@ -255,6 +255,28 @@ takeover_receive_within(int fd, struct takeover_message *out, int ms)
     if (n < 0)
         return ERR_IO;
     return n == 0 ? ERR_TIMEOUT : takeover_receive(fd, out);
+}
+
+void
+takeover_tell(int fd, enum takeover_type type, const char *words)
+{
+    struct takeover_message m = {.version = TAKEOVER_VERSION, .type = type};
+
+    m.len = strlen(words);
+    ASSERT(m.len <= TAKEOVER_PAYLOAD_MAX);
+    memcpy(m.payload, words, m.len);
+    /* Its buffer is empty: what can't be sent has nobody who would read it. */
+    (void)!takeover_send(fd, &m);
+}
+
+void
+takeover_words(const struct takeover_message *m, char out[TAKEOVER_WORDS_MAX])
+{
+    size_t n = m->len < TAKEOVER_WORDS_MAX - 1 ? m->len : TAKEOVER_WORDS_MAX - 1;
+
+    for (size_t i = 0; i < n; i++)
+        out[i] = m->payload[i] >= ' ' && m->payload[i] < 0x7f ? (char)m->payload[i] : '?';
+    out[n] = '\0';
 }
 
 void

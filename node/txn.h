@@ -132,6 +132,7 @@ struct txn {
     enum record_end end; /* how it ended, while unclosed */
     bool deny_recorded;  /* the A1 on its way is a denial */
     bool revoked;        /* while it was on its way the charter forbade the place */
+    bool drained;        /* the node stops and cut it */
     bool upstream_lost;  /* the connection ended while its A1 was on its way */
     uint32_t connect_failures;
     struct slice a1;                   /* the latest A1, in the arena */

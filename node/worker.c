@@ -200,15 +200,18 @@ worker_grant(struct worker *w, struct txn *t)
     loop_wake(w->loop);
 }
 
-static void
+/* True: there were some. */
+static bool
 take_grants(struct worker *w)
 {
     struct txn *list;
+    bool any;
 
     (void)pthread_mutex_lock(&w->grant_lock);
     list = w->grants;
     w->grants = NULL;
     (void)pthread_mutex_unlock(&w->grant_lock);
+    any = list != NULL;
     while (list != NULL) {
         struct txn *next = list->next_grant;
 
@@ -216,6 +219,7 @@ take_grants(struct worker *w)
         dispatch_granted(list);
         list = next;
     }
+    return any;
 }
 
 static void
@@ -260,7 +264,7 @@ on_wake(void *context)
 
     ledger_collect(s->ledger, w->index);
     take_snapshots(w);
-    take_grants(w);
+    (void)take_grants(w);
     if (w->held && !atomic_load(&s->held))
         hold(w, false);
     if (atomic_load(&s->draining) && w->accepting) {
@@ -269,6 +273,10 @@ on_wake(void *context)
         listener_free(&w->mesh_listener);
         (void)atomic_fetch_add(&s->closed_count, 1);
         client_drain_all(w);
+    }
+    if (atomic_load(&s->cutting) && !w->told_cut) {
+        w->told_cut = true;
+        client_cut_all(w);
     }
     if (atomic_load(&s->stopping) && !w->told_stop) {
         w->told_stop = true;
@@ -401,18 +409,23 @@ void
 worker_join(struct worker *w)
 {
     (void)pthread_join(w->thread, NULL);
-    /* Records that were on their way when the loop stopped. */
+}
+
+bool
+worker_settle(struct worker *w)
+{
+    bool any;
+
     ledger_collect(w->shared->ledger, w->index);
+    any = take_grants(w);
     close_owed(w);
+    any = any || w->gathered != NULL;
     worker_hand_over(w);
+    return any;
 }
 
 void
 worker_free(struct worker *w)
 {
-    ledger_collect(w->shared->ledger, w->index);
-    close_owed(w);
-    worker_hand_over(w);
-    take_grants(w); /* slots that came after the loop had stopped */
     drop(w);
 }

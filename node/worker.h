@@ -49,7 +49,8 @@ struct shared {
     _Atomic bool draining;    /* nothing more is accepted */
     _Atomic int64_t drain_grace_ms; /* what an idle connection has left then */
     _Atomic unsigned closed_count;  /* workers that let go of the listening sockets */
-    _Atomic bool stopping;          /* open requests are cut */
+    _Atomic bool cutting;           /* what is under way is refused, or cut; nothing is sent */
+    _Atomic bool stopping;          /* every connection is closed, the loops end */
     struct worker *workers;
     unsigned worker_count;
     int public_fd;
@@ -93,13 +94,18 @@ struct worker {
     uint64_t fault_held;
     bool accepting;
     bool held;
+    bool told_cut;
     bool told_stop;
 };
 
 MUST_USE enum err worker_start(struct worker *w, struct shared *shared, unsigned index);
 /* After shared->stopping: waits for the thread's end. */
 void worker_join(struct worker *w);
-/* After the ledger has brought all its answers: frees what the worker held. */
+/* After the thread's end, by hand what its loop did: takes the ledger's answers and the slots
+ * that came, and hands over what they led to. True: something did, so that it takes another
+ * round. */
+bool worker_settle(struct worker *w);
+/* Once nothing is on its way: frees what the worker held. */
 void worker_free(struct worker *w);
 /* From any thread: look at shared and the message lists again. */
 void worker_wake(struct worker *w);

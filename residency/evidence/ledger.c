@@ -251,6 +251,8 @@ make(const struct ledger_opts *opts)
     }
     l->magic = LEDGER_MAGIC;
     l->opts = *opts;
+    if (l->opts.stall_ms == 0)
+        l->opts.stall_ms = LEDGER_STALL_MS;
     l->lock_fd = opts->has_lock ? opts->lock_fd : -1;
     l->run_lock_fd = l->event_fd = l->writer.fd = -1;
     (void)pthread_mutex_init(&l->shard_lock, NULL);
@@ -356,7 +358,7 @@ ledger_promise(struct ledger *l, uint64_t bytes)
 enum err
 ledger_reserve(struct ledger *l)
 {
-    if (atomic_load(&l->sick))
+    if (atomic_load(&l->sick) || ledger_stalled(l))
         return ERR_IO;
     if (!ledger_promise(l, LEDGER_RESERVED_BYTES))
         return ERR_FULL;
@@ -374,11 +376,19 @@ ledger_release(struct ledger *l)
 }
 
 bool
+ledger_stalled(const struct ledger *l)
+{
+    uint64_t since = atomic_load(&l->batch_since_ns);
+
+    return since != 0 && mono_ms_since(clock_mono(), (struct mono){since}) >= l->opts.stall_ms;
+}
+
+bool
 ledger_healthy(const struct ledger *l)
 {
     uint64_t room = atomic_load(&l->room);
 
-    return !atomic_load(&l->sick) && room >= LEDGER_RESERVED_BYTES &&
+    return !atomic_load(&l->sick) && !ledger_stalled(l) && room >= LEDGER_RESERVED_BYTES &&
            atomic_load(&l->promised) <= room - LEDGER_RESERVED_BYTES;
 }
 
@@ -448,7 +458,8 @@ ledger_control(struct ledger *l, struct slice json, bool wait)
     struct ledger_control_item *item;
     enum err e;
 
-    if (atomic_load(&l->sick))
+    /* Who stops the node has to wait for what is under way; a new record need not join it. */
+    if (atomic_load(&l->sick) || (json.len > 0 && ledger_stalled(l)))
         return ERR_IO;
     e = ledger_control_new(l, json, &item);
     if (e != ERR_OK)

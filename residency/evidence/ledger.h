@@ -22,6 +22,10 @@
 struct ledger;
 struct ledger_run_over;
 
+/* How long one write and sync may take before no new request is admitted: those that wait for
+ * it can't be helped, others would only join them. */
+#define LEDGER_STALL_MS 5000
+
 enum ledger_durability { LEDGER_DISK, LEDGER_PROCESS };
 
 struct ledger_opts {
@@ -35,6 +39,7 @@ struct ledger_opts {
     unsigned worker_count;          /* completion lists */
     struct subject_store *subjects; /* flushed before each batch; borrowed */
     const struct charter *charter;  /* for recovery only */
+    uint32_t stall_ms;              /* 0: LEDGER_STALL_MS */
     bool has_lock;                  /* lock_fd is <ledger>/lock, locked by the process before */
     int lock_fd;                    /* taken, also on failure */
     int64_t now_ms;
@@ -85,12 +90,15 @@ struct ledger_entry {
 /* Room for up to three A1s of a request and its A2: taken at admission, given back by the
  * A2, or by ledger_release when none will come, and then only after done() of the last
  * entry: room that is given back while an entry is under way could be promised twice.
- * ERR_FULL when the pre-written segments can't hold it, ERR_IO after a failed write or
- * sync: refuse with ledger_unavailable. */
+ * ERR_FULL when the pre-written segments can't hold it, ERR_IO after a failed write or sync,
+ * and while one hangs: refuse with ledger_unavailable. */
 MUST_USE enum err ledger_reserve(struct ledger *l);
 void ledger_release(struct ledger *l);
-/* Whether new requests may be admitted at all (for /ready). */
+/* Whether new requests may be admitted at all (for /ready). A failed write or sync is for good,
+ * one that hangs (LEDGER_STALL_MS) until it is over. */
 bool ledger_healthy(const struct ledger *l);
+/* One hangs: whoever waited for a record now would wait with it. */
+bool ledger_stalled(const struct ledger *l);
 
 /* The shard of a tenant in the month of wall_ms; opened (control frame) when new. Thread-
  * safe, short mutex; callers cache it by tenant and month. */

@@ -1,4 +1,5 @@
 #include "base/check.h"
+#include "base/clock.h"
 #include "residency/evidence/ledger_priv.h"
 
 #include <errno.h>
@@ -185,26 +186,38 @@ finish(struct ledger *l, struct ledger_entry *first, struct ledger_entry *end, e
     }
 }
 
-/* Writes entries from first on, as many as a batch holds; returns the rest. */
+/* Entries from first on, as many as a batch holds; *end is the first that is left. */
+static enum err
+write_batch(struct ledger *l, struct ledger_entry *first, struct ledger_entry **end)
+{
+    uint32_t number = l->writer.number;
+    enum err e = l->opts.subjects == NULL ? ERR_OK : subject_flush(l->opts.subjects);
+    size_t added = 0;
+
+    wal_writer_begin(&l->writer);
+    for (*end = first; e == ERR_OK && *end != NULL && added < LEDGER_BATCH_MAX;
+         *end = (*end)->next) {
+        e = add_entry(l, *end);
+        added += (*end)->len + WAL_FRAME_HEADER;
+    }
+    if (e == ERR_OK)
+        e = wal_writer_commit(&l->writer);
+    if (e == ERR_OK)
+        account(l, number);
+    return e;
+}
+
+/* Writes a batch from first on; returns the rest. */
 static struct ledger_entry *
 commit_batch(struct ledger *l, struct ledger_entry *first)
 {
-    struct ledger_entry *end = first;
-    uint32_t number = l->writer.number;
+    struct ledger_entry *end = NULL;
     enum err e = ERR_IO;
-    size_t added = 0;
 
     if (!atomic_load(&l->sick)) {
-        e = l->opts.subjects == NULL ? ERR_OK : subject_flush(l->opts.subjects);
-        wal_writer_begin(&l->writer);
-        for (; e == ERR_OK && end != NULL && added < LEDGER_BATCH_MAX; end = end->next) {
-            e = add_entry(l, end);
-            added += end->len + WAL_FRAME_HEADER;
-        }
-        if (e == ERR_OK)
-            e = wal_writer_commit(&l->writer);
-        if (e == ERR_OK)
-            account(l, number);
+        atomic_store(&l->batch_since_ns, clock_mono().ns);
+        e = write_batch(l, first, &end);
+        atomic_store(&l->batch_since_ns, 0);
     }
     if (e != ERR_OK) {
         atomic_store(&l->sick, true);

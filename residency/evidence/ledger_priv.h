@@ -103,6 +103,8 @@ struct ledger {
     atomic_bool asleep; /* the commit thread waits: whoever clears it writes the event */
     atomic_bool stop;
     atomic_bool sick; /* a write or sync failed: for good */
+    /* When the batch under way began, in monotonic ns; 0: none is. */
+    atomic_uint_fast64_t batch_since_ns;
     int event_fd;
     bool running;
     pthread_t thread;

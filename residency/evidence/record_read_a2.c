@@ -56,7 +56,7 @@ outcome_ok(const char *word)
     static const char *const words[] = {"ok",         "connect_failed", "tls_failed",   "refused",
                                         "status_429", "status_503",     "status_5xx",   "malformed",
                                         "eof",        "timeout",        "client_abort", "lost",
-                                        "revoked",    "not_sent",       "cut"};
+                                        "revoked",    "not_sent",       "cut",          "drained"};
     struct slice s = slice_str(word);
 
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {

@@ -426,5 +426,6 @@ scene('a stream that outlives the drain ends with an error event', async (mesh) 
   const a2 = mesh.central.readLedger().at(-1).a2.find((one) =>
     one.txn === headers['x-request-id']);
   assert.equal(a2.end, 'drained');
+  assert.deepEqual(a2.attempts.map((one) => one.outcome), ['drained']);
   assert.equal(a2.answer.sent_bytes, text.replaceAll(KEEPALIVE, '').length);
 });

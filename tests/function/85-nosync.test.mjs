@@ -2,7 +2,7 @@
 // the node keeps the old content of all that was written and not yet synced, and after each kill
 // it is put back: what then stands on the disk is what a lost machine would have kept.
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { ask, chat, chatBody, exists, LONG, ROOT, run, useMesh } from './lib.mjs';
 import { killRounds } from './kill.mjs';
@@ -18,12 +18,12 @@ async function compile(...args) {
 const at = (mesh, name) => path.join(mesh.dir, name);
 
 // Starts the node on the shim; kills it and takes back what it had not synced.
-function lossy(mesh, node) {
+function lossy(mesh, node, more = {}) {
   return {
     async start() {
       mkdirSync(at(mesh, 'nosync'), { recursive: true });
       node.env = { LD_PRELOAD: at(mesh, 'nosync.so'), NOSYNC_DIR: node.dir,
-        NOSYNC_STATE: at(mesh, 'nosync') };
+        NOSYNC_STATE: at(mesh, 'nosync'), ...more };
       await node.start();
     },
     async kill() {
@@ -53,6 +53,34 @@ scene('without the sync the same loss is noticed: the test above can fail', asyn
   await machine.start();
   await assert.rejects(killRounds(mesh, mesh.central, 1, machine),
     /every request that a backend saw has its A1 in the ledger/);
+});
+
+scene('while a sync hangs nobody new is taken, and afterwards it goes on', async (mesh) => {
+  const held = at(mesh, 'held');
+  const machine = lossy(mesh, mesh.central, { NOSYNC_HOLD: held });
+  await mesh.central.stop();
+  mesh.central.changeConfig((config) => { config.ledger.durability = 'disk'; });
+  await machine.start();
+  await mesh.serves(mesh.central, 'acme/de', 'DE');
+  const who = { token: await mesh.token('acme/de'), from: 'DE' };
+  writeFileSync(held, '');
+  const waits = chat(mesh.central, who);
+  const ready = await mesh.central.until('it is not ready', async () => {
+    const one = await mesh.central.admin('/ready');
+    return one.status === 503 && one;
+  });
+  assert.equal(JSON.parse(ready.text).reason, 'the ledger can\'t be written');
+  const refused = await chat(mesh.central, who);
+  assert.equal(refused.status, 503);
+  assert.equal(refused.json().error.code, 'ledger_unavailable');
+  rmSync(held);
+  assert.equal((await waits).status, 200);
+  await mesh.central.until('it is ready again', async () =>
+    (await mesh.central.admin('/ready')).status === 200);
+  assert.equal((await chat(mesh.central, who)).status, 200);
+  await mesh.central.stop();
+  const { code, stdout, stderr } = await mesh.verifyLedger(mesh.central);
+  assert.equal(code, 0, stdout + stderr);
 });
 
 // Law 4: those during a ledger failure are one count on recovery, whoever waits for their answer.

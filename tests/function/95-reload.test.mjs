@@ -110,6 +110,31 @@ for (const [name, damage] of faults) {
   });
 }
 
+scene('portolan reload says what came of it', async (mesh) => {
+  const good = await mesh.reloadBy(mesh.central);
+  assert.equal(good.code, 0, good.stderr);
+  assert.equal(good.stdout, `reloaded: charter version ${mesh.readCharter().version} is in force\n`);
+  const charter = readFileSync(mesh.envelope);
+  const config = readFileSync(mesh.central.config);
+  const before = await version(mesh);
+  mesh.writeCharter((envelope) => { envelope.signatures = []; });
+  const unsigned = await mesh.reloadBy(mesh.central);
+  assert.equal(unsigned.code, 1, unsigned.stdout);
+  assert.match(unsigned.stderr, /^nothing changed: .*charter\.dsse\.json: .*sign/);
+  writeFileSync(mesh.envelope, charter);
+  mesh.central.changeConfig((value) => { value.unknown = 1; });
+  const unknown = await mesh.reloadBy(mesh.central);
+  assert.equal(unknown.code, 1, unknown.stdout);
+  assert.match(unknown.stderr, /node\.jsonc:\d+: unknown: .*\nnothing changed\n$/);
+  writeFileSync(mesh.central.config, config);
+  assert.deepEqual(await version(mesh), before);
+  await mesh.west.stop();
+  const absent = await mesh.reloadBy(mesh.west);
+  assert.equal(absent.code, 2, absent.stdout);
+  assert.match(absent.stderr, /^can't be asked: no process listens/);
+  await mesh.west.start();
+});
+
 scene('a reload under load loses no request', async (mesh) => {
   const who = await de(mesh);
   let going = true;

@@ -4,6 +4,7 @@ import https from 'node:https';
 import { Readable } from 'node:stream';
 import tls from 'node:tls';
 import OpenAI from 'openai';
+import { until } from './process.mjs';
 
 // Addresses that the country database knows. A node believes them from its trusted proxy only.
 export const FROM = {
@@ -62,6 +63,22 @@ export function ask(node, caller = {}, { method, path = '/v1/chat/completions', 
 }
 
 export const chat = (node, caller, more = {}) => ask(node, caller, { body: chatBody(more) });
+
+// A stream that has begun: {id, seen(), end}; end is its answer, or {broken} where it had no end.
+export async function beginStream(node, caller) {
+  let seen = '';
+  let id;
+  const end = ask(node, caller, { body: chatBody({ stream: true }), onHead: (answer) => {
+    id = answer.headers['x-request-id'];
+    answer.on('data', (chunk) => { seen += chunk; });
+  } }).catch((error) => ({ broken: error.code ?? error.message }));
+  await until('the stream has begun', () => seen.includes('data: '));
+  return { id, seen: () => seen, end };
+}
+
+// The code of the error event that a stream ended with.
+export const endedWith = ({ seen }) =>
+  /\ndata: \{"error":\{.*"code":"(\w+)"\}\}\n\n$/.exec(seen())?.[1];
 
 // What fetch() makes of a body: its bytes, and the type that it gives a form.
 async function bytesOf(body) {

@@ -4,7 +4,8 @@
 import { after, before, test } from 'node:test';
 import { Mesh } from './mesh.mjs';
 
-export { ask, chat, chatBody, FROM, openai, rawAsk, statusesOf } from './client.mjs';
+export { ask, beginStream, chat, chatBody, endedWith, FROM, openai, rawAsk, statusesOf }
+  from './client.mjs';
 export * from './evidence.mjs';
 export { BINARY } from './mesh.mjs';
 export { exists, ROOT, run, until } from './process.mjs';

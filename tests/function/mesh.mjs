@@ -315,6 +315,11 @@ export class Mesh {
     }
   }
 
+  // `portolan reload` of a node: {code, stdout, stderr}.
+  reloadBy(node) {
+    return run(BINARY, ['reload', '--config', node.config]);
+  }
+
   // Until a node counts every other one as alive: only then does it forward.
   meets(node) {
     return node.until('meets its peers', async () => {

@@ -7,6 +7,7 @@
  *   NOSYNC_STATE  folder of the journals, <pid>.journal; without it the shim does nothing
  *   NOSYNC_FAIL   the n-th sync of such a file fails with EIO
  *   NOSYNC_FULL   1: writes that extend such a file fail with ENOSPC
+ *   NOSYNC_HOLD   as long as there is a file of this name, syncs of such a file hang
  *   NOSYNC_BREAK  while this file is there, a sync takes half a second and fails with EIO
  *
  *   cc -shared -fPIC -D_GNU_SOURCE -o nosync.so nosync.c -lpthread
@@ -33,6 +34,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define JOURNAL_SIZE ((uint64_t)256 << 20) /* sparse */
@@ -46,6 +48,7 @@ static pthread_mutex_t nosync_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct nosync_header *journal;
 static char watched_dir[NOSYNC_PATH_MAX];
 static const char *break_file; /* or NULL */
+static const char *hold_file;  /* likewise */
 static uint64_t epoch;         /* grows when the journal begins anew */
 
 static void
@@ -69,6 +72,7 @@ nosync_start(void)
 
     journal = NULL;
     break_file = getenv("NOSYNC_BREAK");
+    hold_file = getenv("NOSYNC_HOLD");
     if (dir == NULL || state == NULL)
         return;
     if (strlen(dir) >= PATH_MAX || realpath(dir, path) == NULL)
@@ -302,6 +306,19 @@ pwritev(int fd, const struct iovec *parts, int count, off_t offset)
     return do_write(fd, parts, count, offset < 0 ? 0 : offset);
 }
 
+/* A disk that does not answer for a while. */
+static void
+wait_while_held(int fd)
+{
+    struct timespec moment = {.tv_nsec = 1000000};
+    struct stat st;
+
+    if (hold_file == NULL || !is_watched(fd, &st) || !S_ISREG(st.st_mode))
+        return;
+    while (syscall(SYS_faccessat, AT_FDCWD, hold_file, F_OK) == 0)
+        (void)nanosleep(&moment, NULL);
+}
+
 static int
 do_sync(int fd, long number)
 {
@@ -310,6 +327,7 @@ do_sync(int fd, long number)
     bool watched;
     long n;
 
+    wait_while_held(fd);
     (void)pthread_mutex_lock(&nosync_lock);
     watched = is_watched(fd, &st);
     if (watched) {

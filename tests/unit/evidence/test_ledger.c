@@ -20,6 +20,7 @@ struct env {
     struct ledger *l;
     struct ledger_shard shard;
     char state_dir[64];
+    uint32_t stall_ms;
 };
 
 static void
@@ -28,6 +29,7 @@ env_open(struct env *e)
     char why[256];
 
     e->opts = fixture_opts(e->f, e->waiters, WORKERS);
+    e->opts.stall_ms = e->stall_ms;
     if (ledger_open(&e->opts, &e->l, why, sizeof(why)) != ERR_OK)
         fail_msg("%s", why);
     assert_int_equal(ledger_shard(e->l, SLICE_LIT("acme/de"), FIXTURE_NOW_MS, &e->shard), ERR_OK);
@@ -401,6 +403,67 @@ failed_sync_is_for_good(void **state)
 }
 
 static void
+wait_until_healthy(const struct env *e, bool healthy)
+{
+    struct timespec moment = {.tv_nsec = 1000000};
+
+    for (int i = 0; i < 10000 && ledger_healthy(e->l) != healthy; i++)
+        (void)nanosleep(&moment, NULL);
+    assert_int_equal(ledger_healthy(e->l), healthy);
+}
+
+/* Who waits for it waits on; nobody else is let in until it is over. */
+static void
+hanging_sync_admits_nobody(void **state)
+{
+    char path[96], txn[UUID_TEXT_SIZE];
+    struct random_stock stock = {.left = 0};
+    struct ledger_entry *entry = malloc(sizeof(*entry));
+    struct audit_result r;
+    struct env *e;
+    bool done = false;
+    int fd;
+
+    (void)state;
+    assert_true(text_format(path, sizeof(path), "/tmp/portolan-hold-%d", (int)getpid()));
+    assert_int_equal(setenv("NOSYNC_HOLD", path, 1), 0);
+    e = env_new();
+    ledger_close(&e->l);
+    e->stall_ms = 50;
+    env_open(e);
+    assert_int_equal(request(e, 0), ERR_OK);
+    wait_for_segments(e, 2);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    (void)close(fd);
+    assert_int_equal(ledger_reserve(e->l), ERR_OK);
+    random_uuid7(&stock, FIXTURE_NOW_MS, txn);
+    make_a1(e, txn, 0, 0, entry);
+    entry->done = entry_done;
+    entry->owner = &done;
+    ledger_submit(e->l, entry);
+    wait_until_healthy(e, false);
+    assert_int_equal(ledger_reserve(e->l), ERR_IO);
+    assert_int_equal(ledger_control(e->l, SLICE_LIT("{}"), true), ERR_IO);
+    assert_int_equal(unlink(path), 0);
+    wait_until_healthy(e, true);
+    while (!done) {
+        waiter_wait(&e->waiters[0]);
+        ledger_collect(e->l, 0);
+    }
+    assert_int_equal(entry->result, ERR_OK);
+    make_a2(e, txn, entry);
+    assert_int_equal(submit_wait(e->l, e->waiters, entry), ERR_OK);
+    assert_int_equal(unsetenv("NOSYNC_HOLD"), 0);
+    ledger_close(&e->l);
+    r = fixture_audit(e->f);
+    assert_int_equal(r.faults, 0);
+    assert_int_equal(r.open, 0);
+    free(entry);
+    env_free(e);
+}
+
+static void
 failed_sync_answers_open_a2(void **state)
 {
     struct env *e = env_new();
@@ -571,6 +634,7 @@ main(void)
         cmocka_unit_test(shards_by_tenant_and_month),
         cmocka_unit_test(full_disk_stops_admission_not_evidence),
         cmocka_unit_test(failed_sync_is_for_good),
+        cmocka_unit_test(hanging_sync_admits_nobody),
         cmocka_unit_test(failed_sync_answers_open_a2),
         cmocka_unit_test(damage_keeps_the_node_from_starting),
         cmocka_unit_test(recovery_after_any_cut),

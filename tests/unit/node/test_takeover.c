@@ -53,7 +53,8 @@ malformed_messages(void **state)
         {"PTLNTKOV", 2, TAKEOVER_PAYLOAD_MAX, TAKEOVER_PAYLOAD_MAX, ERR_OK},
         {"PTLNTKOV", 2, TAKEOVER_PAYLOAD_MAX + 1, TAKEOVER_PAYLOAD_MAX + 1, ERR_TOOBIG},
         {"PTLNTKOV", 0, 0, 0, ERR_BADMSG},
-        {"PTLNTKOV", 7, 0, 0, ERR_BADMSG},
+        {"PTLNTKOV", 9, 0, 0, ERR_OK},
+        {"PTLNTKOV", 10, 0, 0, ERR_BADMSG},
         {"PTLNTKOV", 1, 5, 4, ERR_BADMSG},
         {"PTLNTKOV", 1, 4, 5, ERR_BADMSG},
         {"PTLNTKOW", 1, 0, 0, ERR_BADMSG},
@@ -144,6 +145,14 @@ struct scene {
     enum takeover_stage stages[STAGES_MAX];
     size_t stage_count;
     enum err begin, share;
+    bool answers; /* what is asked at once: done, with these words */
+    bool done;
+    const char *words;
+    unsigned asked, wanted, followed;
+    uint64_t serial;
+    char path[CONFIG_PATH_MAX];
+    enum err result;
+    char follow_words[TAKEOVER_WORDS_MAX];
 };
 
 static void
@@ -166,8 +175,44 @@ on_stage(void *context, enum takeover_stage stage)
     return stage == TAKEOVER_BEGIN ? s->begin : stage == TAKEOVER_SHARE ? s->share : ERR_OK;
 }
 
+static void
+on_asked(void *context, uint64_t serial, const char *path)
+{
+    struct scene *s = context;
+
+    (void)pthread_mutex_lock(&s->lock);
+    s->asked++;
+    s->serial = serial;
+    assert_true(text_format(s->path, sizeof(s->path), "%s", path));
+    (void)pthread_mutex_unlock(&s->lock);
+    if (s->answers)
+        takeover_giver_answer(s->giver, serial, s->done, s->words);
+}
+
+static void
+on_wanted(void *context)
+{
+    struct scene *s = context;
+
+    (void)pthread_mutex_lock(&s->lock);
+    s->wanted++;
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+static void
+on_followed(void *context, enum err result, const char *words)
+{
+    struct scene *s = context;
+
+    (void)pthread_mutex_lock(&s->lock);
+    s->followed++;
+    s->result = result;
+    assert_true(text_format(s->follow_words, sizeof(s->follow_words), "%s", words));
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
 static struct scene *
-scene_new(void)
+scene_after(int before_fd)
 {
     struct scene *s = calloc(1, sizeof(*s));
     struct address at;
@@ -179,7 +224,15 @@ scene_new(void)
     (void)pthread_mutex_init(&s->lock, NULL);
     fill(&s->terms, 10);
     s->opts = (struct takeover_giver_opts){
-        .state_dir = s->dir, .terms = give_terms, .stage = on_stage, .context = s};
+        .state_dir = s->dir,
+        .before_fd = before_fd,
+        .terms = give_terms,
+        .stage = on_stage,
+        .asked = on_asked,
+        .wanted = on_wanted,
+        .followed = on_followed,
+        .context = s,
+    };
     assert_int_equal(address_parse("127.0.0.1", 0, &at), ERR_OK);
     assert_int_equal(listener_open(&at, &s->opts.fds[TAKEOVER_PUBLIC]), ERR_OK);
     assert_int_equal(listener_open(&at, &s->opts.fds[TAKEOVER_ADMIN]), ERR_OK);
@@ -189,6 +242,12 @@ scene_new(void)
     assert_true(s->opts.fds[TAKEOVER_LOCK] >= 0);
     assert_int_equal(takeover_giver_start(&s->opts, &s->giver), ERR_OK);
     return s;
+}
+
+static struct scene *
+scene_new(void)
+{
+    return scene_after(-1);
 }
 
 static int
@@ -228,6 +287,25 @@ expect_stages(struct scene *s, const enum takeover_stage *stages, size_t count)
         (void)nanosleep(&moment, NULL);
     }
     fail_msg("the stages were others");
+}
+
+/* Until a count of the scene is that. */
+static void
+expect_count(struct scene *s, const unsigned *count, unsigned wanted)
+{
+    struct timespec moment = {.tv_nsec = 1000000};
+
+    for (int i = 0; i < WAIT_MS; i++) {
+        bool is;
+
+        (void)pthread_mutex_lock(&s->lock);
+        is = *count == wanted;
+        (void)pthread_mutex_unlock(&s->lock);
+        if (is)
+            return;
+        (void)nanosleep(&moment, NULL);
+    }
+    fail_msg("it never came to %u", wanted);
 }
 
 static void
@@ -281,6 +359,7 @@ a_whole_takeover(void **state)
     struct takeover_taker t;
     char why[TAKEOVER_WORDS_MAX], path[96];
     struct stat st;
+    int fd;
 
     (void)state;
     assert_true(text_format(path, sizeof(path), "%s/%s", s->dir, TAKEOVER_SOCKET));
@@ -298,8 +377,9 @@ a_whole_takeover(void **state)
     }
     assert_int_equal(ask(&t, why), ERR_OK);
     expect_stages(s, all, 3);
-    takeover_serving(&t);
+    fd = takeover_serving(&t);
     expect_stages(s, all, 4);
+    (void)close(fd);
     /* The name may be the new process's by now: it stays. */
     takeover_giver_stop(&s->giver);
     assert_int_equal(stat(path, &st), 0);
@@ -400,6 +480,103 @@ the_old_one_is_gone(void **state)
         assert_int_equal(takeover_ask(&t, why), ERR_CLOSED);
         takeover_end(&t);
     }
+}
+
+/* ---- Reloads ------------------------------------------------------------------------------ */
+
+static void
+a_command_is_told_what_came_of_it(void **state)
+{
+    struct scene *s = scene_new();
+    char words[TAKEOVER_WORDS_MAX];
+
+    (void)state;
+    s->answers = s->done = true;
+    s->words = "charter version 7 is in force";
+    assert_int_equal(takeover_reload(s->dir, words), ERR_OK);
+    assert_string_equal(words, s->words);
+    assert_string_equal(s->path, "");
+    s->done = false;
+    s->words = "node.jsonc:3: tenants.\"a\": \tis none";
+    assert_int_equal(takeover_reload(s->dir, words), ERR_FORBIDDEN);
+    assert_string_equal(words, "node.jsonc:3: tenants.\"a\": ?is none");
+    takeover_giver_stop(&s->giver);
+    assert_int_equal(takeover_reload(s->dir, words), ERR_NOENT);
+    assert_non_null(strstr(words, "no process listens"));
+    scene_free(s);
+}
+
+static void *
+ask_for_reload(void *context)
+{
+    struct scene *s = context;
+    char words[TAKEOVER_WORDS_MAX];
+
+    assert_int_equal(takeover_reload(s->dir, words), ERR_FORBIDDEN);
+    assert_non_null(strstr(words, "stopping"));
+    return NULL;
+}
+
+static void
+who_waits_is_told_of_the_end(void **state)
+{
+    struct scene *s = scene_new();
+    char words[TAKEOVER_WORDS_MAX];
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, ask_for_reload, s), 0);
+    expect_count(s, &s->asked, 1);
+    assert_int_equal(takeover_reload(s->dir, words), ERR_FORBIDDEN);
+    assert_non_null(strstr(words, "under way"));
+    takeover_giver_answer(s->giver, s->serial + 1, true, "another one's");
+    takeover_giver_stop(&s->giver);
+    (void)pthread_join(thread, NULL);
+    scene_free(s);
+}
+
+static void
+both_processes_reload(void **state)
+{
+    static const enum takeover_stage all[] = {TAKEOVER_BEGIN, TAKEOVER_SHARE, TAKEOVER_GO,
+                                              TAKEOVER_GIVEN};
+    struct scene *before = scene_new();
+    struct scene *after;
+    struct takeover_taker t;
+    char why[TAKEOVER_WORDS_MAX];
+
+    (void)state;
+    assert_false(takeover_giver_pass(before->giver, "/etc/node.jsonc"));
+    assert_false(takeover_giver_want(before->giver));
+    take(before, &t);
+    assert_int_equal(ask(&t, why), ERR_OK);
+    after = scene_after(takeover_serving(&t));
+    expect_stages(before, all, 4);
+    /* Forward: with its config, and back what came of it. */
+    before->answers = true;
+    before->words = "the charter has no signature";
+    assert_true(takeover_giver_pass(after->giver, "/etc/node.jsonc"));
+    expect_count(after, &after->followed, 1);
+    assert_int_equal(after->result, ERR_FORBIDDEN);
+    assert_string_equal(after->follow_words, before->words);
+    assert_string_equal(before->path, "/etc/node.jsonc");
+    before->done = true;
+    assert_true(takeover_giver_pass(after->giver, "/etc/node.jsonc"));
+    expect_count(after, &after->followed, 2);
+    assert_int_equal(after->result, ERR_OK);
+    /* Back: what reached the old one. */
+    assert_true(takeover_giver_want(before->giver));
+    expect_count(after, &after->wanted, 1);
+    /* Once it has ended there is nobody to follow. */
+    before->answers = false;
+    assert_true(takeover_giver_pass(after->giver, "/etc/node.jsonc"));
+    expect_count(before, &before->asked, 3);
+    takeover_giver_stop(&before->giver);
+    expect_count(after, &after->followed, 3);
+    assert_int_equal(after->result, ERR_CLOSED);
+    assert_false(takeover_giver_pass(after->giver, "/etc/node.jsonc"));
+    scene_free(after);
+    scene_free(before);
 }
 
 static int
@@ -540,6 +717,9 @@ main(void)
         cmocka_unit_test(a_third_is_refused_and_the_next_may),
         cmocka_unit_test(the_old_one_stops_meanwhile),
         cmocka_unit_test(the_old_one_is_gone),
+        cmocka_unit_test(a_command_is_told_what_came_of_it),
+        cmocka_unit_test(who_waits_is_told_of_the_end),
+        cmocka_unit_test(both_processes_reload),
         cmocka_unit_test(nonsense_is_dropped),
         cmocka_unit_test(wrong_sockets_are_not_taken),
         cmocka_unit_test(another_user_is_refused),
