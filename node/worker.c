@@ -419,7 +419,7 @@ worker_settle(struct worker *w)
     ledger_collect(w->shared->ledger, w->index);
     any = take_grants(w);
     close_owed(w);
-    any = any || w->gathered != NULL;
+    any = any || w->gathered != NULL || w->unclosed != NULL;
     worker_hand_over(w);
     return any;
 }
