@@ -245,15 +245,6 @@ add_digit(struct answer_facts *f, uint8_t c)
     }
 }
 
-/* The run of a string that needs no look at each byte. */
-static size_t
-plain_run(struct slice s, size_t at)
-{
-    while (at < s.len && s.p[at] != '"' && s.p[at] != '\\')
-        at++;
-    return at;
-}
-
 static void
 take_run(struct answer_facts *f, struct slice run)
 {
@@ -293,7 +284,7 @@ end_string(struct answer_facts *f)
 static size_t
 add_string(struct answer_facts *f, struct slice s, size_t at)
 {
-    size_t end = f->escaped ? at : plain_run(s, at);
+    size_t end = f->escaped ? at : slice_find_either(s, at, '"', '\\');
 
     if (f->is_type)
         take_type(f, slice_sub(s, at, end - at));

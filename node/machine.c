@@ -154,3 +154,9 @@ machine_metrics(struct text *out)
     write_gauge(out, "portolan_heap_bytes", "Allocated and not freed, of the process's heap.",
                 heap.uordblks + heap.hblkhd);
 }
+
+void
+machine_give_back(void)
+{
+    (void)malloc_trim(0);
+}

@@ -23,6 +23,9 @@ uint64_t machine_descriptors_max(void);
  * bytes in use of the allocator's heap. What can't be learnt is left out. */
 void machine_metrics(struct text *out);
 
+/* Free memory of the heap goes back to the system. */
+void machine_give_back(void);
+
 /* The text of a memory.max: a number, or UINT64_MAX for "max" and for anything else. */
 uint64_t machine_memory_max(struct slice text);
 

@@ -7,6 +7,7 @@
 #include "node/command.h"
 #include "node/control.h"
 #include "node/inherit.h"
+#include "node/machine.h"
 #include "node/node_priv.h"
 
 #include <inttypes.h>
@@ -18,6 +19,7 @@
 
 #define NODE_SOFTWARE "portolan/0.1.0"
 #define NODE_TICK_MS 1000
+#define NODE_IDLE_TICKS 10 /* without a request before freed memory goes back to the system */
 #define NODE_KEPT_BYTES (4u << 20)
 #define NODE_WORKERS_MAX 256
 #define NODE_SETTLE_ROUNDS 16 /* grant, denial or A1, A2: three and one to see that it is all */
@@ -46,6 +48,18 @@ tell_ledger(struct node *n)
         log_event(LOG_INFO, "ledger.available", "effect=\"requests are taken again\"");
 }
 
+/* The allocator keeps what a burst left behind; once in each quiet time it lets go of it. */
+static void
+give_back(struct node *n)
+{
+    if (atomic_load(&n->shared.metrics.requests_open) > 0)
+        n->idle_ticks = 0;
+    else if (n->idle_ticks <= NODE_IDLE_TICKS)
+        n->idle_ticks++;
+    if (n->idle_ticks == NODE_IDLE_TICKS)
+        machine_give_back();
+}
+
 static void
 on_tick(void *context)
 {
@@ -57,6 +71,7 @@ on_tick(void *context)
     node_reload_tick(n);
     control_refusals(n->shared.ledger, &n->shared.metrics, n->counted_ms, now);
     n->counted_ms = now;
+    give_back(n);
     /* A worker where nothing happens may hold what has to go. */
     for (unsigned i = 0; i < s->worker_count && overload_stage(s->overload) >= PRESSURE_SHED; i++)
         worker_wake(&s->workers[i]);

@@ -52,6 +52,7 @@ struct node {
     struct timer *drain_tick;
     struct overload_share load; /* what the main thread last told overload */
     int admin_fd;
+    unsigned idle_ticks; /* in a row without a request */
     int64_t counted_ms;
     bool ledger_down; /* as the log was told */
     enum err result;  /* why the loop ended, where it wasn't asked to */

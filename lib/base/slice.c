@@ -48,6 +48,26 @@ slice_find(struct slice s, uint8_t c)
     return at == NULL ? s.len : (size_t)(at - s.p);
 }
 
+size_t
+slice_find_either(struct slice s, size_t from, uint8_t a, uint8_t b)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+
+    /* A byte is zero where its lowest bit borrows (Hacker's Delight, 6-1). */
+    for (; from + 8 <= s.len; from += 8) {
+        uint64_t w, x, y;
+
+        memcpy(&w, s.p + from, sizeof(w));
+        x = w ^ ones * a;
+        y = w ^ ones * b;
+        if ((((x - ones) & ~x) | ((y - ones) & ~y)) & ones << 7)
+            break;
+    }
+    while (from < s.len && s.p[from] != a && s.p[from] != b)
+        from++;
+    return from;
+}
+
 struct slice
 slice_trim(struct slice s)
 {

@@ -56,6 +56,8 @@ bool slice_eq_nocase(struct slice a, struct slice b);
 int slice_cmp(struct slice a, struct slice b);
 /* Index of byte c, or s.len. */
 size_t slice_find(struct slice s, uint8_t c);
+/* Index of the first byte from `from` on that is a or b, or s.len. */
+size_t slice_find_either(struct slice s, size_t from, uint8_t a, uint8_t b);
 /* Without spaces and tabs at either end (RFC 9110 OWS). */
 struct slice slice_trim(struct slice s);
 /* Cuts the text before the first byte c off *rest and returns it; *rest is what

@@ -30,9 +30,9 @@ scene('a changed attestation is not verified', async (mesh) => {
 scene('an A1 says what was decided, and its A2 how it ended', async (mesh) => {
   const answer = await chat(mesh.central, await de(mesh));
   const [{ claims, jws, index }] = attestationsOf(answer);
-  assert.deepEqual(Object.keys(claims), ['v', 'iss', 'aud', 'txn', 'jti', 'iat', 'exp', 'hop',
-    'prev', 'verdict', 'reason', 'tenant', 'sub', 'auth', 'role', 'class', 'origin', 'ingress',
-    'charter', 'policy', 'legal', 'target', 'model', 'request', 'shard']
+  assert.deepEqual(Object.keys(claims), ['v', 'iss', 'aud', 'verdict', 'reason', 'tenant', 'auth',
+    'role', 'class', 'ingress', 'charter', 'policy', 'legal', 'target', 'model', 'txn', 'jti', 'iat',
+    'exp', 'hop', 'prev', 'sub', 'origin', 'request', 'shard']
     .filter((name) => name in claims), 'the members in the order of docs/formats.md');
   assert.equal(claims.verdict, 'permit');
   assert.equal(claims.aud, `backend:${claims.target.backend}`);

@@ -157,6 +157,28 @@ test_dup_ends_with_nul(void **state)
     free(copy);
 }
 
+/* At every place, before and behind the steps of eight, against the plain loop. */
+static void
+test_find_either_is_the_first_of_both(void **state)
+{
+    uint8_t bytes[40];
+
+    (void)state;
+    for (size_t len = 0; len <= sizeof(bytes); len++)
+        for (size_t at = 0; at <= len; at++)
+            for (size_t from = 0; from <= len; from++) {
+                struct slice s = slice_of(bytes, len);
+                size_t expected = from;
+
+                memset(bytes, at % 2 == 0 ? 0xa2 : 0x23, sizeof(bytes)); /* one bit off */
+                if (at < len)
+                    bytes[at] = at % 3 == 0 ? '"' : '\\';
+                while (expected < len && bytes[expected] != '"' && bytes[expected] != '\\')
+                    expected++;
+                assert_int_equal(slice_find_either(s, from, '"', '\\'), expected);
+            }
+}
+
 int
 main(void)
 {
@@ -170,6 +192,7 @@ main(void)
         cmocka_unit_test(test_u64_takes_plain_digits_only),
         cmocka_unit_test(test_copy_str_never_cuts),
         cmocka_unit_test(test_dup_ends_with_nul),
+        cmocka_unit_test(test_find_either_is_the_first_of_both),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
