@@ -257,6 +257,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t head_len = 0;
     size_t body_len = 0;
 
+    check_never_fatal();
     if (size < 1 || size > INPUT_MAX)
         return 0;
     h1_parser_init(&p, (data[0] & 0x10) != 0 ? H1_RESPONSE : H1_REQUEST);

@@ -4,7 +4,8 @@
 #include "base/text.h"
 
 /* The form reader against itself: the same bytes in any slicing give the same parts, content
- * and fault; what was read whole is passed on as the same bytes.
+ * and fault; what was read whole is passed on as the same bytes. The same input as the value of
+ * a Content-Type: what boundary comes out is one that the RFC allows.
  * data[0]: the slice less one. */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -79,6 +80,21 @@ read_all(struct reading *r, struct slice form, size_t cut)
     ASSERT(text_ok(&r->facts) && text_ok(&r->again));
 }
 
+static void
+try_type(struct slice content_type)
+{
+    static struct multipart m;
+
+    if (multipart_init(&m, content_type) != ERR_OK) {
+        ASSERT(m.fault == MULTIPART_FAULT_TYPE);
+        return;
+    }
+    ASSERT(m.fault == MULTIPART_FAULT_NONE);
+    ASSERT(multipart_boundary(&m).len >= 1);
+    ASSERT(multipart_boundary(&m).len <= MULTIPART_BOUNDARY_MAX);
+    ASSERT(slice_find(multipart_boundary(&m), '\r') == multipart_boundary(&m).len);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -90,6 +106,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2 || size > INPUT_MAX)
         return 0;
     form = slice_of(data + 1, size - 1);
+    try_type(form);
     read_all(&whole, form, form.len);
     read_all(&cut, form, (size_t)data[0] + 1);
     ASSERT(whole.e == cut.e && whole.fault == cut.fault);

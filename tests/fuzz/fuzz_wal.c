@@ -1,5 +1,6 @@
 #include "base/check.h"
 #include "base/slice.h"
+#include "base/text.h"
 #include "residency/evidence/audit.h"
 #include "residency/evidence/record.h"
 #include "residency/evidence/wal.h"
@@ -7,7 +8,6 @@
 
 #include <fcntl.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,18 +25,34 @@ static char ledger_dir[64];
 static char run_dir[160];
 
 static void
+remove_dirs(void)
+{
+    char path[192];
+
+    for (unsigned i = 0; i < 2; i++) {
+        ASSERT(text_format(path, sizeof(path), "%s/%08u.wal", run_dir, i));
+        (void)unlink(path);
+    }
+    ASSERT(text_format(path, sizeof(path), "%s/runs", ledger_dir));
+    (void)rmdir(run_dir);
+    (void)rmdir(path);
+    (void)rmdir(ledger_dir);
+}
+
+static void
 make_dirs(void)
 {
     char path[128];
 
     if (ledger_dir[0] != '\0')
         return;
-    (void)snprintf(ledger_dir, sizeof(ledger_dir), "/tmp/portolan-fuzz-XXXXXX");
+    ASSERT(text_format(ledger_dir, sizeof(ledger_dir), "/tmp/portolan-fuzz-XXXXXX"));
     ASSERT(mkdtemp(ledger_dir) != NULL);
-    (void)snprintf(path, sizeof(path), "%s/runs", ledger_dir);
+    ASSERT(text_format(path, sizeof(path), "%s/runs", ledger_dir));
     ASSERT(mkdir(path, 0700) == 0);
-    (void)snprintf(run_dir, sizeof(run_dir), "%s/" RUN, path);
+    ASSERT(text_format(run_dir, sizeof(run_dir), "%s/" RUN, path));
     ASSERT(mkdir(run_dir, 0700) == 0);
+    (void)atexit(remove_dirs);
 }
 
 static void
@@ -45,7 +61,7 @@ write_segment(unsigned number, struct slice bytes)
     char path[192];
     int fd;
 
-    (void)snprintf(path, sizeof(path), "%s/%08u.wal", run_dir, number);
+    ASSERT(text_format(path, sizeof(path), "%s/%08u.wal", run_dir, number));
     fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     ASSERT(fd >= 0);
     ASSERT(write(fd, bytes.p, bytes.len) == (ssize_t)bytes.len);
@@ -141,6 +157,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct slice s;
 
+    check_never_fatal();
     if (size < 2)
         return 0;
     make_dirs();
