@@ -276,16 +276,18 @@ end_or_damage(struct wal_reader *r, struct wal_frame *out, bool *fits)
 
     if (e != ERR_OK)
         return e;
-    /* A live writer may have gone on during the scan: what was missing is there then. */
+    r->torn_bytes = scan.nonzero;
+    /* The end, even if a live writer went on during the scan: who looked again here would
+     * scan again, find the next frames there, and never come to an end of a busy run. */
+    if (!scan.later)
+        return ERR_EOF;
+    /* Frames that went on during the scan are no damage: what was missing is there then. */
     if (r->has_header)
         e = read_frame(r, out, fits);
     else
         e = read_header(r, fits);
     if (e != ERR_OK || *fits)
         return e;
-    r->torn_bytes = scan.nonzero;
-    if (!scan.later)
-        return ERR_EOF;
     (void)text_format(r->where, sizeof(r->where), "segment %u offset %llu (frame %llu)", r->segment,
                       (unsigned long long)r->offset, (unsigned long long)r->seq);
     return ERR_CONFLICT;

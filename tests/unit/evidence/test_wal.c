@@ -1,6 +1,8 @@
 #include "fixture.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/check.h"
 #include "residency/evidence/wal.h"
@@ -355,6 +357,62 @@ reader_follows_a_live_run(void **state)
     run_close(&run);
 }
 
+/* Every scan for what stands behind the end takes longer than the next frame does. */
+#define BUSY_SEGMENT (16u << 20)
+#define BUSY_FRAMES 20000u
+#define BUSY_PACE_NS 50000
+
+static enum err
+next_large(void *context, uint32_t number, int *fd, uint64_t *size)
+{
+    enum err e = next_small(context, number, fd, size);
+
+    *size = BUSY_SEGMENT;
+    return e == ERR_OK && ftruncate(*fd, BUSY_SEGMENT) == 0 ? ERR_OK : ERR_IO;
+}
+
+struct busy {
+    struct run run;
+    atomic_bool is_read;
+    atomic_uint frames;
+};
+
+static void *
+write_busy(void *arg)
+{
+    const struct timespec pace = {.tv_nsec = BUSY_PACE_NS};
+    struct busy *b = arg;
+
+    while (!atomic_load(&b->is_read) && atomic_load(&b->frames) < BUSY_FRAMES) {
+        run_batch(&b->run, 1, 100);
+        atomic_fetch_add(&b->frames, 1);
+        (void)nanosleep(&pace, NULL);
+    }
+    return NULL;
+}
+
+static void
+reader_comes_to_the_end_of_a_busy_run(void **state)
+{
+    static struct busy b;
+    struct wal_position at;
+    uint64_t frames = 0;
+    pthread_t writer;
+    char where[96];
+
+    (void)state;
+    run_open(&b.run);
+    b.run.w.next = next_large;
+    run_batch(&b.run, 1, 100);
+    assert_int_equal(pthread_create(&writer, NULL, write_busy, &b), 0);
+    assert_int_equal(run_read(&b.run, &frames, &at, where), ERR_EOF);
+    atomic_store(&b.is_read, true);
+    assert_int_equal(pthread_join(writer, NULL), 0);
+    assert_true(atomic_load(&b.frames) < BUSY_FRAMES);
+    assert_in_range(frames, 1, atomic_load(&b.frames) + 1);
+    run_close(&b.run);
+}
+
 static void
 names_of_runs(void **state)
 {
@@ -462,6 +520,7 @@ main(void)
         cmocka_unit_test(missing_segment_is_named),
         cmocka_unit_test(tail_torn_over_segments),
         cmocka_unit_test(reader_follows_a_live_run),
+        cmocka_unit_test(reader_comes_to_the_end_of_a_busy_run),
         cmocka_unit_test(names_of_runs),
         cmocka_unit_test(direct_writes_are_the_same_bytes),
     };
