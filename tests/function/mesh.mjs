@@ -352,8 +352,8 @@ export class Mesh {
     return run(BINARY, ['verify', ...this.#trust(), value]);
   }
 
-  verifyLedger(node) {
-    return run(BINARY, ['verify', ...this.#trust(), node.ledger]);
+  verifyLedger(node, options = {}) {
+    return run(BINARY, ['verify', ...this.#trust(), node.ledger], options);
   }
 
   // `portolan report` of today and its neighbours: {code, stdout, stderr, report, records}.

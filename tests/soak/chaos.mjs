@@ -13,14 +13,23 @@ const SCRIPTS = [
 // The pace of answers: some seconds for most, so that hundreds are under way.
 const PACE = { token_interval_ms: 300 };
 
+const WORST_MS = 1500;
+
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 export class Chaos {
   constructor(mesh, random) {
     Object.assign(this, { mesh, random });
     this.standins = [...mesh.standins.values()];
-    this.kinds = [() => this.#fail(), () => this.#fail(), () => this.#fail(), () => this.#die(),
-      () => this.#reload(), () => this.#redis()];
+    this.left = [];
+  }
+
+  // Everything once, in a random order, before anything comes again: no run lacks a kind.
+  #all() {
+    return [...SCRIPTS.map((script) => () => this.#fail(script)),
+      ...this.standins.map((standin) => () => this.#die(standin)),
+      ...[true, false].map((sign) => () => this.#reload(sign)),
+      ...[true, false].map((freeze) => () => this.#redis(freeze))];
   }
 
   async begin() {
@@ -28,7 +37,10 @@ export class Chaos {
   }
 
   async step() {
-    await this.random.pick(this.kinds)();
+    if (this.left.length === 0) {
+      this.left = this.#all();
+    }
+    await this.random.draw(this.left)();
     await pause(this.random.whole(200, 1500));
   }
 
@@ -36,22 +48,38 @@ export class Chaos {
     await Promise.all(this.standins.map((one) => one.script({})));
   }
 
-  async #fail() {
-    const { count, ...script } = this.random.pick(SCRIPTS);
+  // Each of them once, and to all model servers at the same time: more at once than steps do.
+  async worst() {
+    for (const { count, ...script } of SCRIPTS) {
+      await Promise.all(this.standins.map((one) => one.script([{ ...script, count }, PACE])));
+      await pause(WORST_MS);
+    }
+    await Promise.all(this.standins.map((one) => one.stop()));
+    await pause(WORST_MS);
+    await Promise.all(this.standins.map((one) => one.start()));
+    await this.begin();
+    await this.mesh.signCharter();
+    await this.mesh.reload();
+    this.mesh.redis.freeze();
+    await pause(WORST_MS);
+    this.mesh.redis.thaw();
+    await pause(WORST_MS);
+  }
+
+  async #fail({ count, ...script }) {
     await this.random.pick(this.standins).script([{ ...script, count }, PACE]);
   }
 
-  async #die() {
-    const standin = this.random.pick(this.standins);
+  async #die(standin) {
     await standin.stop();
     await pause(this.random.whole(100, 1000));
     await standin.start();
     await standin.script(PACE);
   }
 
-  async #reload() {
+  async #reload(sign) {
     const node = this.random.pick([...this.mesh.nodes.values()]);
-    if (this.random.chance(0.5)) {
+    if (sign) {
       await this.mesh.signCharter();
       await this.mesh.reload(); // both: different charters would be another test
     } else {
@@ -59,9 +87,9 @@ export class Chaos {
     }
   }
 
-  async #redis() {
+  async #redis(freeze) {
     const { redis } = this.mesh;
-    if (this.random.chance(0.5)) {
+    if (freeze) {
       redis.freeze();
       await pause(this.random.whole(100, 1500));
       redis.thaw();

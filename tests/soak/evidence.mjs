@@ -3,8 +3,10 @@
 import assert from 'node:assert/strict';
 import { framesOf } from '../function/lib.mjs';
 
-export async function checkEvidence(mesh, t) {
-  const seen = new Set();
+const VERIFY_MS = 900_000; // half an hour of requests, each with its signature
+
+// Adds the attestations that the model servers saw since they last began; quiet() ends them.
+export async function addSightings(mesh, seen) {
   for (const standin of mesh.standins.values()) {
     for (const request of await standin.requests()) {
       const field = request.fields.get('residency-attestation');
@@ -12,6 +14,9 @@ export async function checkEvidence(mesh, t) {
       seen.add(field[0]);
     }
   }
+}
+
+export async function checkEvidence(mesh, seen, t) {
   assert.ok(seen.size > 0, 'the model servers remember requests');
   for (const node of mesh.nodes.values()) {
     await node.stop(60_000);
@@ -31,7 +36,7 @@ export async function checkEvidence(mesh, t) {
       }
     }
     assert.deepEqual([...open], [], `${node.name}: every request has its end`);
-    const { code, stdout, stderr } = await mesh.verifyLedger(node);
+    const { code, stdout, stderr } = await mesh.verifyLedger(node, { timeoutMs: VERIFY_MS });
     assert.equal(code, 0, `${node.name}: ${stdout}${stderr}`);
     t.diagnostic(`${node.name}: ${pairs} requests, ${stdout.trim().split('\n').at(-1)}`);
   }

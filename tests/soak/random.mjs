@@ -19,5 +19,8 @@ export class Random {
 
   chance(share) { return this.next() < share; }
 
+  // Takes one out.
+  draw(list) { return list.splice(this.whole(0, list.length - 1), 1)[0]; }
+
   pick(list) { return list[this.whole(0, list.length - 1)]; }
 }

@@ -632,7 +632,9 @@ process.once('SIGTERM', () => process.exit(0));
 
 try {
   const port = await listen(server, Number(options.port), options.host);
-  const controlPort = await listen(http.createServer(control), 0, '127.0.0.1');
+  const controller = http.createServer(control);
+  controller.keepAliveTimeout = 0; // no test's call meets a connection that ends in that moment
+  const controlPort = await listen(controller, 0, '127.0.0.1');
   process.stdout.write(`${JSON.stringify({
     ready: true, port, control: controlPort, pid: process.pid,
   })}\n`);
