@@ -48,6 +48,42 @@ test_what_is_kept_is_bounded(void **state)
 }
 
 static void
+test_a_record_buffer_keeps_what_it_holds_when_it_grows(void **state)
+{
+    uint8_t *p = OPENSSL_malloc(RECORD);
+
+    (void)state;
+    assert_non_null(p);
+    memset(p, 3, RECORD);
+    p = OPENSSL_realloc(p, RECORD + 200);
+    assert_non_null(p);
+    p = OPENSSL_realloc(p, 100000);
+    assert_non_null(p);
+    for (size_t i = 0; i < RECORD; i++)
+        assert_int_equal(p[i], 3);
+    OPENSSL_free(p);
+}
+
+/* More than there are places: the rest is the allocator's. */
+static void
+test_there_are_always_more(void **state)
+{
+    enum { MANY = 5000 };
+    static void *all[MANY];
+
+    (void)state;
+    for (size_t i = 0; i < MANY; i++) {
+        all[i] = OPENSSL_malloc(RECORD);
+        assert_non_null(all[i]);
+        memset(all[i], (int)(i & 0xff), 64);
+    }
+    for (size_t i = 0; i < MANY; i++) {
+        assert_int_equal(*(uint8_t *)all[i], i & 0xff);
+        OPENSSL_free(all[i]);
+    }
+}
+
+static void
 test_other_sizes_are_the_allocators(void **state)
 {
     char *p = OPENSSL_malloc(10);
@@ -96,6 +132,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_record_buffer_is_used_again),
         cmocka_unit_test(test_what_is_kept_is_bounded),
+        cmocka_unit_test(test_a_record_buffer_keeps_what_it_holds_when_it_grows),
+        cmocka_unit_test(test_there_are_always_more),
         cmocka_unit_test(test_other_sizes_are_the_allocators),
         cmocka_unit_test(test_threads_keep_their_own),
     };
