@@ -1,9 +1,9 @@
 // The largest form: 64 MiB pass, to the byte, and one byte more does not, however it is announced.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { attestationsOf, BINARY, until, useMesh } from './lib.mjs';
+import { attestationsOf, until, useMesh } from './lib.mjs';
 import { askForm, BOUNDARY, END, partOf } from './form.mjs';
+import { assertGrewLess, residentKiB } from './memory.mjs';
 import { requestOf, Talk } from './raw.mjs';
 
 const scene = useMesh({ backends: [
@@ -15,11 +15,6 @@ const MIB = 1024 * 1024;
 const LIMIT = 64 * MIB;
 const PIECE = 256 * 1024;
 const ENOUGH_KIB = 12 * 1024; // what a node may grow by: its buffers, and nothing of the form
-
-// A sanitizer keeps what is freed: there the bound says nothing.
-const SANITIZED = readFileSync(BINARY).includes('__asan_init');
-const residentKiB = (node) => Number(/VmRSS:\s+(\d+)/.exec(
-  readFileSync(`/proc/${node.child.process.pid}/status`, 'utf8'))[1]);
 
 // A form of so many bytes: the parts around its file, and how large the file is.
 function partsOf(size, model = 'small') {
@@ -73,9 +68,7 @@ async function play(mesh, node, size, isAnnounced) {
     write: (request) => send(request, partsOf(size), watch),
   });
   watch();
-  for (const kib of grown) {
-    assert.ok(SANITIZED || kib < ENOUGH_KIB, `grew by ${kib} KiB`);
-  }
+  nodes.forEach((one, i) => assertGrewLess(one, grown[i], ENOUGH_KIB));
   return answer;
 }
 

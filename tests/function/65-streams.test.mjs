@@ -1,9 +1,9 @@
 // Streams: what is held and when it is let go, what a reader is told when one ends early, what
 // happens while it is silent, and what the record says of it.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import tls from 'node:tls';
 import { ask, attestationsOf, chat, chatBody, FROM, openai, until, useMesh } from './lib.mjs';
+import { assertGrewLess, peakKiB } from './memory.mjs';
 
 const KEEPALIVE_MS = 150;
 const IDLE_MS = 4000;
@@ -345,9 +345,6 @@ function openStopped(node, { token, from }) {
   });
 }
 
-const peakKiB = (node) => Number(/VmHWM:\s+(\d+) kB/.exec(
-  readFileSync(`/proc/${node.child.process.pid}/status`, 'utf8'))[1]);
-
 const BIG = event(delta('x'.repeat(256 * 1024)));
 
 scene('a reader that stops holds little, hinders nobody, and is left at the deadline',
@@ -370,8 +367,7 @@ scene('a reader that stops holds little, hinders nobody, and is left at the dead
       const sent = await mesh.each('eu-central', async (one) => (await one.stats()).chunk_bytes);
       // What the sockets of the kernel hold, and no more.
       assert.ok(Math.max(...sent) < wanted * BIG.length / 4, `${sent} bytes were taken`);
-      assert.ok(peakKiB(mesh.central) - before < 16 * 1024,
-        `${peakKiB(mesh.central) - before} KiB more`);
+      assertGrewLess(mesh.central, peakKiB(mesh.central) - before, 16 * 1024);
     } finally {
       socket.destroy();
     }

@@ -41,12 +41,12 @@ async function whileRevoked(mesh, value, { script, body, when, change } = {}) {
       charter.tenants['acme/de'].operators_from = ['FR'];
     }));
     await mesh.reload([mesh.central]);
-    const result = { cut: (await mesh.central.metric('portolan_requests_revoked_total')) - revoked,
-      running: (await mesh.de.stats()).running };
-    if (result.running > 0 && value === 'cut' && change === undefined) {
+    if ((await mesh.de.stats()).running > 0 && value === 'cut' && change === undefined) {
       await mesh.de.until('in_flight=0');
     }
-    return { ...result, ...await answer, a2: await a2Of(mesh) };
+    const end = await answer; // a worker may take the new charter after the reload has answered
+    return { ...end, a2: await a2Of(mesh),
+      cut: (await mesh.central.metric('portolan_requests_revoked_total')) - revoked };
   } finally {
     controller.abort();
     await mesh.de.script({});

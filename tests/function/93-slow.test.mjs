@@ -1,10 +1,10 @@
 // Clients that are slow on purpose cost bounded memory and time, and never the latency of an
 // innocent one. By raw connections, and by Debian's slowhttptest with 500 of them.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { chat, chatBody, statusesOf, until, useMesh } from './lib.mjs';
 import { chatHead, dribble, Held } from './held.mjs';
+import { assertGrewLess, residentKiB } from './memory.mjs';
 import { Child } from './process.mjs';
 
 const KIB = 1024;
@@ -29,14 +29,6 @@ const scene = useMesh({
 const caller = async (mesh) => ({ token: await mesh.token('acme/de'), from: 'DE' });
 const timeouts = (node, phase) => node.metric(`portolan_client_timeouts_total{phase="${phase}"}`);
 const buffers = (node) => node.metric('portolan_buffer_bytes');
-
-// Resident bytes of a node; null with a sanitizer, which keeps what was freed: terabytes of
-// reserved addresses give it away.
-function residentBytes(node) {
-  const status = readFileSync(`/proc/${node.child.process.pid}/status`, 'utf8');
-  const bytes = (name) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)[1]) * KIB;
-  return bytes('VmSize') > 1024 ** 4 ? null : bytes('VmRSS');
-}
 
 // The median time of a request, one after the other; all of them succeed.
 async function medianMs(node, who, count = 30) {
@@ -157,7 +149,7 @@ scene('one who asks ahead and reads nothing gets no further answers', async (mes
   const node = mesh.central;
   const count = 20_000;
   await node.restart((config) => { config.limits = { requests_per_connection: 0 }; });
-  const before = await buffers(node);
+  const before = await steady(node);
   const one = await Held.open(node);
   const request = `GET ${KEYS} HTTP/1.1\r\nHost: ${node.authority}\r\n\r\n`;
   one.socket.pause();
@@ -211,7 +203,7 @@ async function withstands(mesh, mode, { args, gauge = 'portolan_clients' }) {
   const who = await caller(mesh);
   await mesh.serves(node, 'acme/de', 'DE');
   const before = await medianMs(node, who);
-  const resident = residentBytes(node);
+  const resident = residentKiB(node);
   const attack = new Child('slowhttptest', [mode, '-c', String(ATTACKERS), '-r', '250',
     '-l', '60', '-i', '1', '-p', '60', ...args],
   { log: path.join(mesh.logs, `slowhttptest${mode}.log`) });
@@ -219,10 +211,10 @@ async function withstands(mesh, mode, { args, gauge = 'portolan_clients' }) {
     await attack.until(`${mode}: established`, async () =>
       (await node.metric(gauge)) >= ATTACKERS * 0.8, 30_000);
     const during = await medianMs(node, who);
-    const grown = resident === null ? 0 : residentBytes(node) - resident;
+    const grown = residentKiB(node) - resident;
     const used = await node.metric('portolan_resource_used{resource="memory"}');
     assert.ok(during < before * 25, `${mode}: ${during} ms, ${before} ms before`);
-    assert.ok(grown < ATTACKERS * CONNECTION, `${mode}: ${grown} bytes more`);
+    assertGrewLess(node, grown, ATTACKERS * CONNECTION / KIB);
     assert.ok(used < ATTACKERS * CONNECTION + 4 * MIB, `${mode}: ${used} bytes by its own count`);
     assert.equal(await node.metric('portolan_pressure_stage{resource="memory"}'), 0);
   } finally {

@@ -328,6 +328,18 @@ export class Mesh {
     });
   }
 
+  // A request that is served needs one backend; who counts on the slots of all waits for all.
+  hasBackends(node) {
+    return node.until('has its backends', async () => {
+      const { text } = await node.admin('/ready');
+      const { backends } = JSON.parse(text);
+      if (!this.in(node.region).every(({ name }) => backends[name] === 'up')) {
+        throw new Error(text);
+      }
+      return true;
+    });
+  }
+
   // Does something while nodes are stopped; they are back afterwards.
   async whileStopped(nodes, action) {
     await Promise.all(nodes.map((node) => node.stop()));
