@@ -3,6 +3,7 @@
 #include "base/check.h"
 
 static const char word[] = "\"usage\"";
+static const char mark[] = "\xef\xbb\xbf";
 
 /* Where an event's JSON says what of its usage. */
 struct finding {
@@ -185,6 +186,17 @@ block_start(struct slice event)
     return start;
 }
 
+/* What stands before the event itself: blocks without data, or the stream's mark. */
+static struct slice
+before_event(const struct usage_hide *h, struct slice event)
+{
+    size_t start = block_start(event);
+
+    if (start == 0 && !h->is_behind && slice_starts(event, slice_str(mark)))
+        start = sizeof(mark) - 1;
+    return slice_sub(event, 0, start);
+}
+
 /* What is left of an event; empty: nothing. */
 static struct slice
 without_usage(struct usage_hide *h, struct slice event)
@@ -203,7 +215,7 @@ without_usage(struct usage_hide *h, struct slice event)
         return event;
     if (f.is_object && f.no_choices) {
         h->drops_lf = event.p[event.len - 1] == '\r';
-        return slice_sub(event, 0, block_start(event));
+        return before_event(h, event);
     }
     buf_commit(&h->shown, cut_out(event, &f, p));
     return buf_slice(&h->shown);
@@ -277,8 +289,10 @@ turn(struct usage_hide *h, struct slice *in, struct slice *out)
         (void)give_up(h, out);
         return;
     }
-    if (is_over)
-        h->before = h->sse;
+    if (!is_over)
+        return;
+    h->before = h->sse;
+    h->is_behind = true;
 }
 
 bool

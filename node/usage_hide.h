@@ -25,6 +25,7 @@ struct usage_hide {
     struct jscan_keys *keys; /* borrowed */
     struct buf event;        /* what earlier pieces had of the event under way */
     struct buf shown;        /* an event without its usage, for one call */
+    bool is_behind;          /* the stream's first block: a mark (BOM) counts there only */
     bool is_given;           /* what `event` holds was handed out by the last call */
     bool is_passing;         /* the event under way is too large */
     bool drops_lf;           /* the event that was taken out ended with a CR: so does its LF */

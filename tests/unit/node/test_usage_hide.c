@@ -146,6 +146,8 @@ static const struct {
     {D "{\"choices\":[],\n" D "\"usage\":{}}" E DONE, DONE},
     {D "{\"a\":\"x\n" D "\",\"usage\":null}" E, NULL},
     {"\xef\xbb\xbf" D "{\"a\":1,\"usage\":null}" E, "\xef\xbb\xbf" D "{\"a\":1}" E},
+    {"\xef\xbb\xbf" D "{\"choices\":[],\"usage\":{}}" E DONE, "\xef\xbb\xbf" DONE},
+    {": x" E "\xef\xbb\xbf: y\n" D "{\"choices\":[],\"usage\":{}}" E DONE, ": x" E DONE},
     {"data:{\"a\":1,\"usage\":null}" E, "data:{\"a\":1}" E},
     /* What never became an event passes at the end. */
     {D "{\"choices\":[],\"usage\":{}}\n", NULL},
