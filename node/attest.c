@@ -25,22 +25,15 @@ static enum err
 make_subject(struct txn *t)
 {
     const struct charter_tenant *tenant = &t->pinned->charter->tenants[t->tenant];
-    uint8_t key[SUBJECT_KEY_SIZE];
-    uint8_t sub[COMMITMENT_SUB_SIZE];
-    char encoded[RECORD_ID_SIZE];
-    struct text out;
+    const struct subject_known *known;
     enum err e;
 
-    e = subject_key(t->worker->shared->subjects, slice_str(tenant->name),
-                    slice_str(t->road->identity.subject), t->received_ms, key);
+    e = subject_memo_of(t->worker->subjects, t->worker->shared->subjects, slice_str(tenant->name),
+                        slice_str(t->road->identity.subject), t->received_ms, &known);
     if (e != ERR_OK)
         return e;
-    commitment_sub(key, sub);
-    text_init(&out, encoded, sizeof(encoded));
-    text_add_b64url(&out, slice_of(sub, sizeof(sub)));
-    t->sub = txn_keep_str(t, text_slice(&out));
-    e = commitment_key(key, t->id, t->key);
-    hash_wipe(key, sizeof(key));
+    t->sub = txn_keep_str(t, slice_str(known->sub));
+    e = commitment_key(known->key, t->id, t->key);
     t->key_known = e == ERR_OK;
     return t->sub == NULL ? ERR_NOMEM : e;
 }

@@ -340,6 +340,8 @@ make(struct worker *w)
     if (e == ERR_OK)
         e = record_beginnings_new(&w->beginnings);
     if (e == ERR_OK)
+        e = subject_memo_new(&w->subjects);
+    if (e == ERR_OK)
         e = upstream_pool_new(w, &w->upstreams);
     if (e == ERR_OK)
         e = timer_new(w->loop, on_trim, w, &w->trim);
@@ -372,6 +374,7 @@ drop(struct worker *w)
     jscan_keys_free(&w->keys);
     legal_digests_free(&w->legal_digests);
     record_beginnings_free(&w->beginnings);
+    subject_memo_free(&w->subjects);
     free(w->own);
     w->own = NULL;
     buf_pool_free(&w->pool);

@@ -13,6 +13,7 @@
 #include "node/snapshot.h"
 #include "residency/evidence/ledger.h"
 #include "residency/evidence/subject.h"
+#include "residency/evidence/subject_memo.h"
 #include "residency/legal_digests.h"
 #include "routing/admission.h"
 
@@ -73,6 +74,7 @@ struct worker {
     struct choose_own *own; /* scratch for choose, BITS_COUNT_MAX */
     struct legal_digests *legal_digests;
     struct record_beginnings *beginnings;
+    struct subject_memo *subjects;
     struct random_stock random;    /* request ids and ties: nothing secret */
     struct client *clients;        /* list of open ones */
     struct txn *txns;              /* list of open ones */

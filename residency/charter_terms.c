@@ -424,6 +424,21 @@ load_stream_usage(const struct json_reader *root, struct charter_tenant *t,
         fault_wider(&r, t, parent, "false");
 }
 
+/* Commitments tie a body to its attestation: a peer checks them before it serves a forwarded
+ * request. To leave them out is a promise that this version can't keep. */
+static void
+load_capture(const struct json_reader *root, struct charter_tenant *t,
+             const struct charter_tenant *parent)
+{
+    struct json_reader r = json_reader_get(root, "capture");
+    unsigned capture = (unsigned)t->capture;
+
+    load_rising(root, "capture", capture_words, t, parent, &capture); /* less would prove less */
+    t->capture = (enum charter_capture)capture;
+    if (parent == NULL && t->capture == CAPTURE_NONE)
+        json_reader_fault(&r, "capture \"none\" can't be had yet: requests are committed to");
+}
+
 void
 charter_load_terms(struct charter *c, const struct json_reader *r, struct charter_tenant *t,
                    const struct charter_tenant *parent)
@@ -432,14 +447,12 @@ charter_load_terms(struct charter *c, const struct json_reader *r, struct charte
     struct json_reader limits = json_reader_get(r, "limits");
     struct json_reader rewrite = json_reader_get(r, "rewrite_alias");
     unsigned evidence = (unsigned)t->evidence;
-    unsigned capture = (unsigned)t->capture;
     unsigned revoke = t->cut_on_revoke ? 1 : 0;
 
     load_rising(r, "evidence", evidence_words, t, parent, &evidence);
-    load_rising(r, "capture", capture_words, t, parent, &capture); /* less would prove less */
+    load_capture(r, t, parent);
     load_rising(r, "on_revoke", revoke_words, t, parent, &revoke);
     t->evidence = (enum charter_evidence)evidence;
-    t->capture = (enum charter_capture)capture;
     t->cut_on_revoke = revoke == 1;
     load_auth(r, t, parent);
     load_regime(r, t, parent);

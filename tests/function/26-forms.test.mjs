@@ -1,5 +1,6 @@
 // Forms: held whole where the model is not the first part, streamed through where it is.
 import assert from 'node:assert/strict';
+import { File } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { ask, attestationsOf, openai, useMesh } from './lib.mjs';
 import { askForm, END, formOf, partOf } from './form.mjs';

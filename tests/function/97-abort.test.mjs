@@ -255,7 +255,7 @@ scene('every backend serves', async (mesh) => {
 
 // --- The table -----------------------------------------------------------------------------
 
-const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
 async function cell(mesh, node, phase, endpoint) {
   const nodes = node === mesh.west ? [mesh.west, mesh.central] : [mesh.central];

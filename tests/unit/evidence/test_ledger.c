@@ -327,6 +327,56 @@ wait_for_segments(const struct env *e, uint64_t count)
     assert_int_equal(segments_ready(e), count);
 }
 
+/* Submits all and waits for all: an A2 alone would wait for the commit thread's patience. */
+static void
+submit_all(struct env *e, struct ledger_entry *entries, unsigned count)
+{
+    bool *done = calloc(count + 1, sizeof(*done));
+
+    assert_non_null(done);
+    for (unsigned i = 0; i < count; i++) {
+        entries[i].done = entry_done;
+        entries[i].owner = &done[i];
+        ledger_submit(e->l, &entries[i]);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        while (!done[i]) {
+            waiter_wait(&e->waiters[0]);
+            ledger_collect(e->l, 0);
+        }
+        assert_int_equal(entries[i].result, ERR_OK);
+    }
+    free(done);
+}
+
+/* Whole requests, side by side, until one is refused: why. */
+static enum err
+fill(struct env *e)
+{
+    enum { SIDE_BY_SIDE = 64 };
+    struct ledger_entry *entries = calloc(SIDE_BY_SIDE, sizeof(*entries));
+    struct random_stock stock = {.left = 0};
+    char txns[SIDE_BY_SIDE][UUID_TEXT_SIZE];
+    enum err err = ERR_OK;
+
+    assert_non_null(entries);
+    while (err == ERR_OK) {
+        unsigned count = 0;
+
+        while (count < SIDE_BY_SIDE && (err = ledger_reserve(e->l)) == ERR_OK) {
+            random_uuid7(&stock, FIXTURE_NOW_MS, txns[count]);
+            make_a1(e, txns[count], 0, 0, &entries[count]);
+            count++;
+        }
+        submit_all(e, entries, count);
+        for (unsigned i = 0; i < count; i++)
+            make_a2(e, txns[i], &entries[i]);
+        submit_all(e, entries, count);
+    }
+    free(entries);
+    return err;
+}
+
 /* A full disk: admission stops in time, and everything that was admitted finds room. */
 static void
 full_disk_stops_admission_not_evidence(void **state)
@@ -336,15 +386,13 @@ full_disk_stops_admission_not_evidence(void **state)
     char(*txns)[UUID_TEXT_SIZE] = calloc(400, sizeof(*txns));
     struct audit_result r;
     unsigned open = 0;
-    enum err err;
 
     (void)state;
     wait_for_segments(e, 2);
     nosync_disk_full(true);
-    while ((err = open < 400 ? request_start(e, txns[open], 0, &entries[open]) : request(e, 0)) ==
-           ERR_OK)
-        open += open < 400;
-    assert_int_equal(err, ERR_FULL);
+    while (open < 400 && request_start(e, txns[open], 0, &entries[open]) == ERR_OK)
+        open++;
+    assert_int_equal(fill(e), ERR_FULL);
     assert_false(ledger_healthy(e->l));
     for (unsigned i = 0; i < open; i++) {
         for (uint32_t attempt = 1; attempt < 3; attempt++) {
@@ -352,11 +400,9 @@ full_disk_stops_admission_not_evidence(void **state)
             assert_int_equal(submit_wait(e->l, e->waiters, &entries[i]), ERR_OK);
         }
         make_a2(e, txns[i], &entries[i]);
-        assert_int_equal(submit_wait(e->l, e->waiters, &entries[i]), ERR_OK);
     }
-    while ((err = request(e, 0)) == ERR_OK)
-        ;
-    assert_int_equal(err, ERR_FULL);
+    submit_all(e, entries, open);
+    assert_int_equal(fill(e), ERR_FULL);
     assert_true(segments_ready(e) < 2);
     /* Room again: the publisher sees it by itself. */
     nosync_disk_full(false);

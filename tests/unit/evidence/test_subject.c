@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "residency/evidence/commitment.h"
 #include "residency/evidence/subject.h"
+#include "residency/evidence/subject_memo.h"
 
 static struct subject_store *
 open_shared(const struct fixture *f)
@@ -86,6 +87,94 @@ keys_differ_and_stay(void **state)
     s = open_store(f);
     get(s, "acme", "u1", FIXTURE_NOW_MS, again);
     assert_memory_equal(first, again, 32);
+    subject_store_close(&s);
+    fixture_free(f);
+}
+
+static void
+get_known(struct subject_memo *m, struct subject_store *s, const char *tenant, const char *subject,
+          int64_t ms, struct subject_known *out)
+{
+    const struct subject_known *known;
+
+    assert_int_equal(subject_memo_of(m, s, slice_str(tenant), slice_str(subject), ms, &known),
+                     ERR_OK);
+    *out = *known;
+}
+
+/* What is remembered is what the store says: for everybody, whoever took whose row. */
+static void
+the_memo_says_what_the_store_says(void **state)
+{
+    struct fixture *f = fixture_new();
+    struct subject_store *s = open_store(f);
+    struct subject_memo *m;
+    const int64_t quarter_ms = INT64_C(100) * 24 * 3600 * 1000;
+    char subject[512];
+
+    (void)state;
+    assert_int_equal(subject_memo_new(&m), ERR_OK);
+    assert_int_equal(subject_tenant_ensure(s, SLICE_LIT("acme")), ERR_OK);
+    assert_int_equal(subject_tenant_ensure(s, SLICE_LIT("acmeu")), ERR_OK);
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < 3 * SUBJECT_MEMO_ROWS; i++)
+            for (int64_t ms = FIXTURE_NOW_MS; ms <= FIXTURE_NOW_MS + quarter_ms; ms += quarter_ms) {
+                struct subject_known known;
+                uint8_t key[32], sub[COMMITMENT_SUB_SIZE], read[COMMITMENT_SUB_SIZE];
+                size_t len = sizeof(read);
+
+                /* Some are longer than a row holds; "acme" + "u1" is not "acmeu" + "1". */
+                (void)snprintf(subject, sizeof(subject), "u%0*d", i % 7 == 0 ? 300 : 1, i);
+                get_known(m, s, "acme", subject, ms, &known);
+                get(s, "acme", subject, ms, key);
+                assert_memory_equal(known.key, key, 32);
+                commitment_sub(key, sub);
+                assert_true(text_unb64url(slice_str(known.sub), read, &len));
+                assert_int_equal(len, sizeof(sub));
+                assert_memory_equal(read, sub, sizeof(sub));
+                get_known(m, s, "acmeu", subject + 1, ms, &known);
+                get(s, "acmeu", subject + 1, ms, key);
+                assert_memory_equal(known.key, key, 32);
+            }
+    subject_memo_free(&m);
+    assert_null(m);
+    subject_store_close(&s);
+    fixture_free(f);
+}
+
+/* The store is asked again after a day, after it is told to forget, and after an error. */
+static void
+the_memo_forgets(void **state)
+{
+    struct fixture *f = fixture_new();
+    struct subject_store *old = open_store(f), *s;
+    struct subject_memo *m;
+    struct subject_known first, again;
+    const struct subject_known *known;
+    const int64_t day_ms = INT64_C(24) * 3600 * 1000;
+
+    (void)state;
+    assert_int_equal(subject_memo_new(&m), ERR_OK);
+    assert_int_equal(
+        subject_memo_of(m, old, SLICE_LIT("acme"), SLICE_LIT("u1"), FIXTURE_NOW_MS, &known),
+        ERR_NOENT);
+    assert_int_equal(subject_tenant_ensure(old, SLICE_LIT("acme")), ERR_OK);
+    get_known(m, old, "acme", "u1", FIXTURE_NOW_MS, &first);
+    subject_store_close(&old); /* nothing was flushed: another store has another key */
+    s = open_store(f);
+    get_known(m, s, "acme", "u1", FIXTURE_NOW_MS, &again);
+    assert_memory_equal(first.key, again.key, 32);
+    get_known(m, s, "acme", "u1", FIXTURE_NOW_MS + day_ms, &again);
+    assert_memory_not_equal(first.key, again.key, 32);
+    get_known(m, s, "acme", "u2", FIXTURE_NOW_MS, &first);
+    subject_store_close(&s);
+    s = open_store(f);
+    get_known(m, s, "acme", "u2", FIXTURE_NOW_MS, &again);
+    assert_memory_equal(first.key, again.key, 32);
+    subject_memo_forget(m);
+    get_known(m, s, "acme", "u2", FIXTURE_NOW_MS, &again);
+    assert_memory_not_equal(first.key, again.key, 32);
+    subject_memo_free(&m);
     subject_store_close(&s);
     fixture_free(f);
 }
@@ -325,6 +414,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_differ_and_stay),
+        cmocka_unit_test(the_memo_says_what_the_store_says),
+        cmocka_unit_test(the_memo_forgets),
         cmocka_unit_test(unflushed_rows_are_not_kept),
         cmocka_unit_test(erasing_a_row_unlinks),
         cmocka_unit_test(damaged_rows_are_refused),

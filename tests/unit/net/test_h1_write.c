@@ -185,6 +185,23 @@ check_byte(int c)
                      http_canonical_path(slice_of(target, 3), &t));
 }
 
+/* Long values are looked at in blocks: a byte counts at every place of one, and behind the last. */
+static void
+check_byte_of_a_long_value(int c)
+{
+    bool good = c == '\t' || (c >= ' ' && c <= '~') || c >= 0x80;
+
+    for (size_t at = 1; at + 1 < 45; at++) {
+        uint8_t value[45];
+        struct text t = fresh();
+
+        memset(value, 'v', sizeof(value));
+        value[at] = (uint8_t)c;
+        h1_write_field(&t, SLICE_LIT("n"), slice_of(value, sizeof(value)));
+        assert_int_equal(good, text_ok(&t));
+    }
+}
+
 /* A hex digit as chunk size, and a byte as escape: decoded only if unreserved. */
 static void
 check_escape(int c)
@@ -215,6 +232,7 @@ test_byte_classes_follow_the_grammar(void **state)
     (void)state;
     for (int c = 0; c < 256; c++) {
         check_byte(c);
+        check_byte_of_a_long_value(c);
         check_escape(c);
     }
 }

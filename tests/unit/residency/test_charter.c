@@ -137,6 +137,16 @@ test_a_top_level_tenant_states_what_is_required(void **state)
 }
 
 static void
+test_a_promise_that_cannot_be_kept_is_refused(void **state)
+{
+    struct fixture_parts parts = {.tenants = "\"acme\":{\"capture\":\"none\"}"};
+    static const char *const expected[] = {"capture \"none\" can't be had yet", NULL};
+
+    (void)state;
+    assert_faults(&parts, expected);
+}
+
+static void
 test_widening_names_tenant_member_and_item(void **state)
 {
     static const struct {
@@ -435,6 +445,7 @@ main(void)
         cmocka_unit_test(test_names_are_found_in_byte_order),
         cmocka_unit_test(test_faults_in_the_mesh_are_named),
         cmocka_unit_test(test_a_top_level_tenant_states_what_is_required),
+        cmocka_unit_test(test_a_promise_that_cannot_be_kept_is_refused),
         cmocka_unit_test(test_widening_names_tenant_member_and_item),
         cmocka_unit_test(test_grandchildren_are_held_to_every_ancestor),
         cmocka_unit_test(test_a_parent_must_exist),

@@ -1,4 +1,4 @@
-// Defects of the first version, each by what it let happen.
+// What a first version let happen that was unlawful, or left unproven: each by its effect.
 import assert from 'node:assert/strict';
 import { readdirSync, renameSync } from 'node:fs';
 import path from 'node:path';
