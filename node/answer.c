@@ -33,6 +33,7 @@ answer_reset(struct txn *t)
     t->sent_bytes = 0;
     t->failure_told = t->stall_noted = t->client_slow = false;
     buf_release(&t->held);
+    usage_hide_release(&t->hide);
     answer_body_init(&t->seen, STREAM_NONE, t->endpoint);
     commitment_init(&t->answer_mac, t->key, "answer");
     if (t->pulse != NULL)
@@ -50,6 +51,8 @@ answer_begin(struct txn *t, struct slice content_type)
     if (!may_speak(t))
         return;
     commitment_init(&t->sent_mac, t->key, "sent");
+    if (t->asks_usage && t->seen.format == STREAM_SSE && t->status < 400)
+        usage_hide_init(&t->hide, t->worker->pool, t->worker->keys);
     /* What we add is in no length that the backend told. */
     if (t->answer_length > 0)
         t->answer_length = HTTP_LENGTH_UNKNOWN;
@@ -67,6 +70,20 @@ forward(struct txn *t, struct slice piece)
         hmac_add(&t->sent_mac, piece);
         t->sent_bytes += piece.len;
     }
+    return true;
+}
+
+/* What came, to the client: all of it, or without what it did not ask for. */
+static bool
+hand_on(struct txn *t, struct slice piece)
+{
+    struct slice shown;
+
+    if (!t->hide.is_on)
+        return forward(t, piece);
+    while (usage_hide_next(&t->hide, &piece, &shown))
+        if (!forward(t, shown))
+            return false;
     return true;
 }
 
@@ -90,7 +107,7 @@ answer_commit(struct txn *t)
         http_fields_add(&fields, SLICE_LIT("Cache-Control"), SLICE_LIT("no-cache"));
     attest_fields(t, &fields);
     sent = exchange_answer_head(t->exchange, t->status, &fields, t->answer_length) &&
-           (buf_used(&t->held) == 0 || forward(t, buf_slice(&t->held)));
+           (buf_used(&t->held) == 0 || hand_on(t, buf_slice(&t->held)));
     buf_release(&t->held);
     t->told_at = loop_now(t->worker->loop);
     if (is_stream(t))
@@ -136,7 +153,15 @@ answer_add(struct txn *t, struct slice piece)
     if (!t->committed && is_stream(t) && t->seen.events == 0 && piece.len <= buf_left(&t->held) &&
         buf_add(&t->held, piece) == ERR_OK)
         return true;
-    return answer_commit(t) && forward(t, piece);
+    return answer_commit(t) && hand_on(t, piece);
+}
+
+bool
+answer_rest(struct txn *t)
+{
+    struct slice rest = usage_hide_rest(&t->hide);
+
+    return rest.len == 0 || forward(t, rest);
 }
 
 bool
@@ -160,6 +185,8 @@ answer_tell_failure(struct txn *t, enum refusal why)
     uint8_t storage[FAILURE_MAX];
     struct text event;
 
+    if (t->committed && t->exchange != NULL && !answer_rest(t))
+        return;
     /* Behind its end nobody reads on. */
     if (!t->committed || !may_speak(t) || !answer_body_at_boundary(&t->seen) ||
         answer_body_done(&t->seen))

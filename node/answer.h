@@ -19,6 +19,9 @@ void answer_begin(struct txn *t, struct slice content_type);
 MUST_USE bool answer_add(struct txn *t, struct slice piece);
 /* Head and held bytes go out, if they did not. False: the client is gone. */
 MUST_USE bool answer_commit(struct txn *t);
+/* The answer ends: what is still held of an event that never became whole goes out as it is, as
+ * if nothing had been taken out of the stream. False: the client is gone. */
+MUST_USE bool answer_rest(struct txn *t);
 /* The answer's framing ended: whether its content did too. */
 bool answer_is_whole(const struct txn *t);
 /* A committed answer can't be completed: a stream's reader is told so by an event or line, if

@@ -3,11 +3,20 @@
 #include "base/check.h"
 
 /* The outermost member that the scan is in. */
-enum section { SECTION_OTHER, SECTION_TOOLS, SECTION_MESSAGES };
+enum section { SECTION_OTHER, SECTION_TOOLS, SECTION_MESSAGES, SECTION_OPTIONS };
+
+/* What is known of stream_options. */
+enum options {
+    OPTIONS_ABSENT,
+    OPTIONS_EMPTY,  /* inside its object: no member yet */
+    OPTIONS_OTHERS, /* ... members, but not include_usage */
+    OPTIONS_KNOWN,
+};
 
 struct scan {
     struct jscan s;
     enum section section;
+    enum options options;
     const struct charter_tenant *tenant;
     struct body_facts *out;
     struct slice key;     /* of the value that comes next, at any depth; raw */
@@ -183,6 +192,51 @@ state_member(struct scan *c, const struct jscan_token *t)
     return ERR_OK;
 }
 
+static void
+ask(struct scan *c, size_t at, size_t len, const char *text)
+{
+    c->out->ask = (struct body_edit){.at = at, .len = len, .text = text};
+    c->options = OPTIONS_KNOWN;
+}
+
+/* The value of stream_options. What is neither an object nor null is the server's matter. */
+static void
+begin_options(struct scan *c, const struct jscan_token *t)
+{
+    c->options = t->type == JSCAN_OBJECT ? OPTIONS_EMPTY : OPTIONS_KNOWN;
+    if (t->type == JSCAN_NULL)
+        ask(c, t->at, strlen("null"), "{\"include_usage\":true}");
+}
+
+/* The value of a member of stream_options. */
+static void
+option_member(struct scan *c, const struct jscan_token *t)
+{
+    if (c->options == OPTIONS_KNOWN)
+        return;
+    c->options = OPTIONS_OTHERS;
+    if (!slice_is(c->key, "include_usage"))
+        return;
+    c->options = OPTIONS_KNOWN;
+    if (t->type == JSCAN_FALSE)
+        ask(c, t->at, strlen("false"), "true");
+    else if (t->type == JSCAN_NULL)
+        ask(c, t->at, strlen("null"), "true");
+}
+
+/* The end of stream_options or of the body. The member goes last: readers in Go, for whom
+ * another spelling is the same member, take the last one. */
+static void
+end_options(struct scan *c, const struct jscan_token *t)
+{
+    if (t->depth == 1 && c->section == SECTION_OPTIONS && c->options == OPTIONS_EMPTY)
+        ask(c, t->at, 0, "\"include_usage\":true");
+    else if (t->depth == 1 && c->section == SECTION_OPTIONS && c->options == OPTIONS_OTHERS)
+        ask(c, t->at, 0, ",\"include_usage\":true");
+    else if (t->depth == 0 && c->options == OPTIONS_ABSENT)
+        ask(c, t->at, 0, ",\"stream_options\":{\"include_usage\":true}");
+}
+
 static enum err
 top_member(struct scan *c, const struct jscan_token *t)
 {
@@ -206,6 +260,8 @@ top_member(struct scan *c, const struct jscan_token *t)
             return refuse(c, "stream", "stream must be a boolean");
         if (t->type != JSCAN_NULL)
             c->out->stream = t->type == JSCAN_TRUE;
+    } else if (c->section == SECTION_OPTIONS) {
+        begin_options(c, t);
     } else if ((slice_is(key, "web_search_options") || slice_is(key, "mcp_servers")) &&
                t->type != JSCAN_NULL) {
         c->out->points_outside = true;
@@ -230,9 +286,10 @@ on_key(struct scan *c, const struct jscan_token *t)
 {
     c->key = t->raw;
     if (t->depth == 1)
-        c->section = slice_is(t->raw, "tools")      ? SECTION_TOOLS
-                     : slice_is(t->raw, "messages") ? SECTION_MESSAGES
-                                                    : SECTION_OTHER;
+        c->section = slice_is(t->raw, "tools")            ? SECTION_TOOLS
+                     : slice_is(t->raw, "messages")       ? SECTION_MESSAGES
+                     : slice_is(t->raw, "stream_options") ? SECTION_OPTIONS
+                                                          : SECTION_OTHER;
     /* A name in escapes could be read as "model" or "url" by the server. */
     return t->escaped ? refuse(c, NULL, "member names must be written without escapes") : ERR_OK;
 }
@@ -246,6 +303,8 @@ on_end(struct scan *c, const struct jscan_token *t)
         c->url_depth = 0;
     if (c->media_depth > t->depth)
         c->media_depth = 0;
+    if (t->depth <= 1)
+        end_options(c, t);
     c->key = SLICE_NONE;
 }
 
@@ -274,6 +333,8 @@ on_value(struct scan *c, const struct jscan_token *t)
 
         if (e != ERR_OK)
             return e;
+    } else if (t->depth == 2 && c->section == SECTION_OPTIONS) {
+        option_member(c, t);
     }
     if (c->quiet_depth == 0 && is_quiet(c, t))
         c->quiet_depth = t->depth + 1;

@@ -11,12 +11,21 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* A stretch of the body, and what stands in its place in the one that goes out. */
+struct body_edit {
+    size_t at;
+    size_t len;
+    const char *text; /* NULL: no edit */
+};
+
 /* What the journey needs of a JSON request body, taken by the strict scanner in one pass
  * without a tree. Slices point into the body. */
 struct body_facts {
-    struct slice model; /* decoded only if it held no escape; see model_at */
-    size_t model_at;    /* offset of the value's opening quote */
-    size_t model_len;   /* with both quotes */
+    struct slice model;   /* decoded only if it held no escape; see model_at */
+    size_t model_at;      /* offset of the value's opening quote */
+    size_t model_len;     /* with both quotes */
+    struct body_edit ask; /* makes it say stream_options.include_usage: true; none where it does,
+                             or where its stream_options are none that can be told */
     bool stream;
     bool points_outside;      /* a reference that the tenant's policy does not name */
     struct slice remote_host; /* its host; empty when it names none */

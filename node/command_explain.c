@@ -103,6 +103,8 @@ print_text(const struct snapshot *s, const struct decide_facts *facts, const str
                  row->reason, row->words);
     for (size_t i = 0; i < s->charter->tenants[d->tenant].path_count; i++)
         (void)printf("opens    %s\n", s->charter->tenants[d->tenant].paths[i]);
+    if (s->charter->tenants[d->tenant].stream_usage)
+        (void)printf("usage    streams are asked for it, whether the caller asked or not\n");
     (void)printf("legal    %u of %zu backends, digest %s\n\n", bits_count(&d->legal),
                  s->charter->backend_count, cut);
     for (uint32_t i = 0; i < s->charter->backend_count; i++)
@@ -166,6 +168,8 @@ print_json(const struct snapshot *s, const struct decide_facts *facts, const str
     add_json_paths(&t, &s->charter->tenants[d->tenant]);
     text_add_str(&t, ",\"reason\":");
     text_add_json(&t, slice_str(decide_row(d->reason)->reason));
+    if (s->charter->tenants[d->tenant].stream_usage)
+        text_add_str(&t, ",\"stream_usage\":true");
     text_add_str(&t, ",\"tenant\":");
     text_add_json(&t, slice_str(s->charter->tenants[d->tenant].name));
     text_addf(&t, ",\"verdict\":\"%s\"}", d->reason == DECIDE_PERMITTED ? "permit" : "deny");

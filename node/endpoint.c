@@ -13,7 +13,8 @@
 #define CHAT .operation = OPERATION_CHAT
 #define COMPLETION .operation = OPERATION_TEXT_COMPLETION
 #define EMBEDDINGS .operation = OPERATION_EMBEDDINGS
-#define DONE .end = END_DONE
+/* OpenAI's first two endpoints: their streams tell their usage only when they are asked. */
+#define DONE .end = END_DONE, .stream_options = true
 #define LINES .stream_default = true, .end = END_OLLAMA
 #define RESPONSES .end = END_RESPONSES, .wrapper = "response"
 #define MESSAGES .end = END_MESSAGES, .wrapper = "message"

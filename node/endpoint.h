@@ -77,6 +77,7 @@ struct endpoint {
     enum endpoint_end end; /* of a stream in the format above */
     const char *wrapper;   /* member of a stream's events whose object has model, id and usage as
                               a unary answer has them at the top; NULL: they stand at the top */
+    bool stream_options;   /* a stream's body asks for its usage by OpenAI's stream_options */
     bool replay_safe;      /* may be sent again when the connection died without an answer byte */
     bool on_mesh;
     bool on_public;

@@ -7,6 +7,7 @@
 #include "node/again.h"
 #include "node/dispatch.h"
 #include "node/journey.h"
+#include "node/outgoing.h"
 
 #define REQUEST_PATH_MAX 1024
 #define REQUEST_VALUES_MAX 256 /* of its fields that are composed: a form's type, a key */
@@ -20,54 +21,6 @@ static const struct charter_backend *
 backend_of(const struct txn *t)
 {
     return t->choice.is_node ? NULL : &t->current->charter->backends[t->choice.backend];
-}
-
-/* The body as it goes out: as it came, or with the alias replaced by the served name. */
-struct outgoing {
-    struct slice before;
-    struct slice model; /* served name; p == NULL when the body goes as it came */
-    struct slice after;
-    struct slice quote; /* around the model: a form's field has none */
-};
-
-static struct outgoing
-outgoing_body(const struct txn *t)
-{
-    struct slice body = buf_slice(&t->body);
-    const struct charter_backend *b = backend_of(t);
-    const struct charter_tenant *tenant = &t->current->charter->tenants[t->decision.tenant];
-    struct slice served;
-
-    if (upload_streams(t))
-        return (struct outgoing){.before = SLICE_NONE};
-    if (b == NULL || !tenant->rewrite_alias)
-        return (struct outgoing){.before = body};
-    served = slice_str(b->served[t->choice.served].name);
-    if (slice_eq(served, t->facts.model))
-        return (struct outgoing){.before = body};
-    return (struct outgoing){
-        .before = slice_sub(body, 0, t->facts.model_at),
-        .model = served,
-        .after = slice_sub(body, t->facts.model_at + t->facts.model_len, body.len),
-        .quote = t->upload != NULL ? SLICE_LIT("") : SLICE_LIT("\""),
-    };
-}
-
-static void
-commit_outgoing(struct txn *t, const struct outgoing *o)
-{
-    struct hmac m;
-
-    t->rewritten = o->model.p != NULL;
-    if (!t->rewritten)
-        return;
-    commitment_init(&m, t->key, "upstream");
-    hmac_add(&m, o->before);
-    hmac_add(&m, o->quote);
-    hmac_add(&m, o->model);
-    hmac_add(&m, o->quote);
-    hmac_add(&m, o->after);
-    hmac_final(&m, t->upstream_commitment);
 }
 
 /* The fields of the rebuilt request: an allow-list, nothing of the client's passes by itself. */
@@ -107,9 +60,7 @@ send_head(const struct txn *t, const struct outgoing *o)
         .host = target->host,
         .port = address_port(&target->address),
         .fields = &fields,
-        .body_length = upload_streams(t) ? upload_length(t)
-                                         : (int64_t)(o->before.len + o->after.len + o->model.len +
-                                                     2 * o->quote.len),
+        .body_length = upload_streams(t) ? upload_length(t) : (int64_t)o->len,
     };
 
     text_init(&path, path_bytes, sizeof(path_bytes));
@@ -122,29 +73,20 @@ send_head(const struct txn *t, const struct outgoing *o)
     return upstream_send_head(t->upstream, &request);
 }
 
-static enum err
-send_body(struct upstream *u, const struct outgoing *o)
-{
-    const struct slice pieces[] = {o->before, o->quote, o->model, o->quote, o->after};
-    enum err e = ERR_OK;
-
-    for (size_t i = 0; e == ERR_OK && i < ARRAY_COUNT(pieces); i++)
-        e = upstream_send(u, pieces[i]);
-    return e == ERR_OK ? upstream_send_end(u) : e;
-}
-
 void
 relay_send(struct txn *t)
 {
-    struct outgoing o = outgoing_body(t);
+    struct outgoing o;
     enum err e;
 
     txn_move(t, TXN_SEND);
     t->dispatched_ms = clock_wall_ms();
-    commit_outgoing(t, &o);
+    t->asks_usage = outgoing_asks_usage(t);
+    outgoing_body(t, &o);
+    outgoing_commit(t, &o);
     e = send_head(t, &o);
     if (e == ERR_OK && !upload_streams(t))
-        e = send_body(t->upstream, &o);
+        e = outgoing_send(t->upstream, &o);
     if (e != ERR_OK) {
         again_failed(t, &(struct again_failure){
                             .failure = RETRY_NOT_SENT, .outcome = "eof", .health = BREAKER_ABORT});
@@ -338,7 +280,7 @@ finish_ok(struct txn *t)
 {
     struct exchange *x;
 
-    if (!answer_commit(t)) {
+    if (!answer_commit(t) || !answer_rest(t)) {
         relay_client_left(t);
         return;
     }
@@ -573,6 +515,8 @@ void
 relay_finish(struct txn *t, enum record_end end, struct relay_facts *out)
 {
     const struct answer_facts *facts = &t->seen.facts;
+    /* Ollama's completions have it in every event before the one that says how many there were. */
+    bool is_placeholder = facts->prompt_tokens == 0 && facts->completion_tokens == 0;
 
     *out = (struct relay_facts){.answer_bytes = t->committed ? t->answer_bytes : 0,
                                 .model = answer_text_slice(&facts->model),
@@ -580,16 +524,17 @@ relay_finish(struct txn *t, enum record_end end, struct relay_facts *out)
                                 .prompt_tokens = facts->prompt_tokens,
                                 .completion_tokens = facts->completion_tokens};
     /* Nobody will say how many tokens an answer had that ended early. */
-    if (facts->completion_tokens < 0 && end != RECORD_COMPLETE &&
+    if ((facts->completion_tokens < 0 || is_placeholder) && end != RECORD_COMPLETE &&
         answer_body_events(&t->seen) > 0) {
         out->tokens_counted = true;
+        out->prompt_tokens = is_placeholder ? -1 : facts->prompt_tokens;
         out->completion_tokens = (int64_t)answer_body_events(&t->seen);
     }
     if (out->answer_bytes > 0) {
         hmac_final(&t->answer_mac, out->commitment);
         out->has_commitment = true;
     }
-    if (t->failure_told) {
+    if (t->committed && (t->failure_told || (t->hide.is_on && t->sent_bytes != t->answer_bytes))) {
         hmac_final(&t->sent_mac, out->sent_commitment);
         out->sent_bytes = t->sent_bytes;
         out->has_sent = true;

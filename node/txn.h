@@ -9,6 +9,7 @@
 #include "node/exchange.h"
 #include "node/upload.h"
 #include "node/upstream.h"
+#include "node/usage_hide.h"
 #include "node/worker.h"
 #include "residency/evidence/commitment.h"
 #include "residency/permit.h"
@@ -107,6 +108,7 @@ struct txn {
     uint8_t request_commitment[HASH_SIZE];
     uint8_t upstream_commitment[HASH_SIZE];
     bool rewritten;
+    bool asks_usage; /* the latest attempt's stream is asked for its usage, by the policy alone */
 
     /* Which. */
     struct decision decision; /* under `current`, cut down to what `pinned` allows too */
@@ -161,6 +163,7 @@ struct txn {
     struct hmac answer_mac;
     struct answer_body seen; /* its events and facts */
     struct buf held;         /* a stream's bytes before its first event was whole */
+    struct usage_hide hide;  /* takes out what only we asked for */
     struct hmac sent_mac;    /* streams to clients: over the bytes handed on */
     uint64_t sent_bytes;
     bool failure_told;   /* an event of ours ended the stream */

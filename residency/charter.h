@@ -228,6 +228,7 @@ struct charter_tenant {
     size_t path_count;
     bool rewrite_alias;
     bool cut_on_revoke;
+    bool stream_usage; /* streams are asked for their usage, whether the caller asked or not */
     int64_t retention_days;
     enum charter_regime regime;
     uint8_t digest[HASH_SIZE]; /* of the effective policy, JCS */

@@ -231,6 +231,16 @@ put_paths(struct out *o, const struct charter_tenant *t)
     put_close(o, ']');
 }
 
+/* Left out when false, for the same reason. */
+static void
+put_stream_usage(struct out *o, const struct charter_tenant *t)
+{
+    if (!t->stream_usage)
+        return;
+    put_key(o, "stream_usage");
+    text_add_str(&o->text, "true");
+}
+
 static void
 put_ingress(struct out *o, const struct charter *c, const struct charter_tenant *t)
 {
@@ -275,6 +285,7 @@ charter_policy_digest(const struct charter *c, struct charter_tenant *t)
     put_key(&o, "rewrite_alias");
     text_add_str(&o.text, t->rewrite_alias ? "true" : "false");
     put_roles(&o, t);
+    put_stream_usage(&o, t);
     put_word(&o, "tenant", t->name);
     put_word(&o, "unknown_origin", t->unknown_is_home ? "home" : "deny");
     put_close(&o, '}');

@@ -352,12 +352,12 @@ static void
 load_tenant(struct charter *c, const struct json_reader *r, uint32_t index)
 {
     static const char *const keys[] = {
-        "process_in",     "operators_from", "owners_from", "access_from",
-        "origins",        "by_origin",      "ingress_in",  "home_country",
-        "unknown_origin", "models",         "roles",       "classes",
-        "evidence",       "auth",           "limits",      "capture",
-        "remote_hosts",   "rewrite_alias",  "on_revoke",   "retention_days",
-        "regime",         "passthrough",    NULL};
+        "process_in",     "operators_from", "owners_from",  "access_from",
+        "origins",        "by_origin",      "ingress_in",   "home_country",
+        "unknown_origin", "models",         "roles",        "classes",
+        "evidence",       "auth",           "limits",       "capture",
+        "remote_hosts",   "rewrite_alias",  "on_revoke",    "retention_days",
+        "regime",         "passthrough",    "stream_usage", NULL};
     struct reading in = {.c = c, .r = r, .t = &c->tenants[index]};
 
     in.parent = find_parent(c, r, r->key);

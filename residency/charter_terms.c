@@ -411,6 +411,19 @@ load_retention(const struct json_reader *root, struct charter_tenant *t,
                           parent->name);
 }
 
+/* What is counted is evidence: a child may count more, never less. */
+static void
+load_stream_usage(const struct json_reader *root, struct charter_tenant *t,
+                  const struct charter_tenant *parent)
+{
+    struct json_reader r = json_reader_get(root, "stream_usage");
+
+    if (!json_reader_opt_bool(&r, &t->stream_usage))
+        return;
+    if (parent != NULL && parent->stream_usage && !t->stream_usage)
+        fault_wider(&r, t, parent, "false");
+}
+
 /* Commitments tie a body to its attestation: a peer checks them before it serves a forwarded
  * request. To leave them out is a promise that this version can't keep. */
 static void
@@ -446,6 +459,7 @@ charter_load_terms(struct charter *c, const struct json_reader *r, struct charte
     load_retention(r, t, parent);
     charter_load_paths(c, r, t, parent);
     load_hosts(c, r, t, parent);
+    load_stream_usage(r, t, parent);
     (void)json_reader_opt_bool(&rewrite, &t->rewrite_alias);
     if (limits.v != NULL && json_reader_keys(&limits, limit_keys)) {
         load_limit(&limits, "concurrent", t, parent, &t->limit_concurrent);

@@ -214,7 +214,8 @@ export class Mesh {
       const standin = one.raw
         ? new RawBackend({ ...one, model: served.model, cert: file('pem'), key: file('key') })
         : new Standin({ ...one, model: served.model, dir: this.logs,
-          more: ['--tls-cert', file('pem'), '--tls-key', file('key')] });
+          more: ['--tls-cert', file('pem'), '--tls-key', file('key'),
+            ...(one.dialect === undefined ? [] : ['--dialect', one.dialect])] });
       standin.port = port;
       standin.region = one.region;
       this.standins.set(one.name, standin);

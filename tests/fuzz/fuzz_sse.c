@@ -1,8 +1,10 @@
 /* Server-sent events: any slicing tells the same events, data and boundaries; what the
  * splitter told, read once more as a stream of its own, is the same; and the facts read from
- * the events do not depend on the slicing either. The first byte chooses the slices. */
+ * the events do not depend on the slicing either, nor does what is left without its usage.
+ * The first byte chooses the slices. */
 #include "base/check.h"
 #include "node/answer_body.h"
+#include "node/usage_hide.h"
 
 #include <stdlib.h>
 
@@ -102,6 +104,69 @@ check_facts(const struct endpoint *endpoint, struct slice in, size_t cut)
                     answer_text_slice(&sliced.facts.response_id)));
 }
 
+/* What a caller sees of a stream whose usage only we asked for, in slices of `cut` bytes. */
+static struct told
+hide(struct slice in, size_t cut, struct buf_pool *pool, struct jscan_keys *keys)
+{
+    struct told out = {.size = in.len + 1};
+    struct usage_hide h;
+    struct slice shown;
+
+    out.text = malloc(out.size);
+    ASSERT(out.text != NULL);
+    usage_hide_init(&h, pool, keys);
+    for (size_t at = 0; at < in.len; at += cut) {
+        struct slice piece = slice_sub(in, at, cut);
+
+        while (usage_hide_next(&h, &piece, &shown)) {
+            ASSERT(shown.len > 0);
+            tell(&out, shown);
+        }
+        ASSERT(piece.len == 0);
+    }
+    tell(&out, usage_hide_rest(&h));
+    usage_hide_release(&h);
+    ASSERT(buf_pool_held(pool) == 0);
+    return out;
+}
+
+/* Without the word nothing is looked at: the scanner's table is too dear to make for nothing. */
+static bool
+has_usage(struct slice in)
+{
+    for (size_t at = 0; at < in.len; at++)
+        if (slice_starts(slice_sub(in, at, in.len), SLICE_LIT("\"usage\"")))
+            return true;
+    return false;
+}
+
+/* Less than came, and never more events. */
+static void
+check_hidden(struct slice in, size_t cut)
+{
+    struct buf_pool *pool = NULL;
+    struct jscan_keys *keys = NULL;
+    struct told whole;
+    struct told sliced;
+    struct told events;
+    struct told left;
+
+    ASSERT(buf_pool_new(&pool, 0) == ERR_OK);
+    ASSERT(jscan_keys_new(&keys) == ERR_OK);
+    whole = hide(in, in.len + 1, pool, keys);
+    sliced = hide(in, cut, pool, keys);
+    ASSERT(slice_eq(slice_of(whole.text, whole.len), slice_of(sliced.text, sliced.len)));
+    events = split(in, 0);
+    left = split(slice_of(whole.text, whole.len), 0);
+    ASSERT(whole.len <= in.len && left.events <= events.events);
+    free(whole.text);
+    free(sliced.text);
+    free(events.text);
+    free(left.text);
+    jscan_keys_free(&keys);
+    buf_pool_free(&pool);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -124,6 +189,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; endpoint_at(i) != NULL; i++)
         if (endpoint_at(i)->end != END_NONE && endpoint_at(i)->stream == STREAM_SSE)
             check_facts(endpoint_at(i), slice_of(data + 1, size - 1), cut);
+    if (has_usage(slice_of(data + 1, size - 1)))
+        check_hidden(slice_of(data + 1, size - 1), cut);
     free(whole.text);
     free(sliced.text);
     free(again.text);

@@ -113,41 +113,70 @@ function chunkChoice(answer, delta, finish) {
   return choice;
 }
 
+// The usage that an event with choices has, or undefined where it has no such member. Only OpenAI
+// and older vLLM have it there as null. vLLM counts on where it is asked to; Ollama's completions
+// have zeros; llama.cpp's completions have the whole in the last, asked or not.
+function usageBeside(answer, request, { said, last }) {
+  const { kind, chat, dialect, usage } = answer;
+  const asked = request.stream_options?.include_usage === true && !answer.ignores;
+
+  if (kind === 'llamacpp' && !chat) {
+    return last ? usage : undefined;
+  }
+  if (!asked) {
+    return undefined;
+  }
+  if (kind === 'vllm' && request.stream_options.continuous_usage_stats === true) {
+    return { prompt_tokens: usage.prompt_tokens, completion_tokens: said,
+      total_tokens: usage.prompt_tokens + said };
+  }
+  if (kind === 'ollama' && !chat) {
+    return { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 };
+  }
+  return kind === 'openai' || (kind === 'vllm' && dialect === 'old') ? null : undefined;
+}
+
+// llama.cpp writes the choices first; its timings come with the last thing that it says.
+const eventOf = ({ kind, head }, choices, more) => (kind === 'llamacpp'
+  ? { choices, created: head.created, id: head.id, model: head.model, object: head.object, ...more }
+  : { ...head, choices, ...more });
+
 function streamEvents(answer, request) {
   const { kind, chat, tokens, finish, usage } = answer;
-  const withUsage = request.stream_options?.include_usage === true;
-  const head = { ...answer.head };
+  const withUsage = request.stream_options?.include_usage === true && !answer.ignores
+    && (kind !== 'llamacpp' || chat);
+  const timings = kind === 'llamacpp' ? { timings: timingsOf(usage) } : {};
   const events = [];
+  let said = 0;
 
   if (chat) {
-    head.object = 'chat.completion.chunk';
+    answer.head = { ...answer.head, object: 'chat.completion.chunk' };
   }
-  const add = (choices, more = {}) => {
-    const event = { ...head, choices, ...more };
-    if (withUsage && kind === 'openai' && event.usage === undefined) {
-      event.usage = null;
-    }
-    events.push(`data: ${JSON.stringify(event)}\n\n`);
+  const write = (choices, more) =>
+    events.push(`data: ${JSON.stringify(eventOf(answer, choices, more))}\n\n`);
+  const add = (choice, last = false, more = {}) => {
+    const beside = usageBeside(answer, request, { said, last });
+    write([choice], { ...(beside === undefined ? {} : { usage: beside }), ...more });
   };
 
   if (chat && kind !== 'ollama') {
     const opening = { role: 'assistant', content: kind === 'llamacpp' ? null : '' };
-    add([chunkChoice(answer, opening, null)]);
+    add(chunkChoice(answer, opening, null));
   }
   for (const token of tokens) {
-    add([chunkChoice(answer, { content: token }, null)]);
+    said += 1;
+    add(chunkChoice(answer, { content: token }, null));
   }
-  add([chunkChoice(answer, {}, finish)],
-    kind === 'llamacpp' && !withUsage ? { timings: timingsOf(usage) } : {});
+  add(chunkChoice(answer, {}, finish), true, withUsage ? {} : timings);
   if (withUsage) {
-    add([], { usage, ...(kind === 'llamacpp' ? { timings: timingsOf(usage) } : {}) });
+    write([], { usage, ...timings });
   }
   events.push('data: [DONE]\n\n');
   return events;
 }
 
 function completion(context) {
-  const { kind, model, path, request, script, serial, created } = context;
+  const { kind, dialect, model, path, request, script, serial, created } = context;
   const chat = path.endsWith('/chat/completions');
   const { echoed, all } = readPrompt(path, request);
   const { tokens, finish } = makeTokens(echoed, request, script);
@@ -165,7 +194,8 @@ function completion(context) {
   if (kind === 'ollama') {
     head.system_fingerprint = 'fp_ollama';
   }
-  const answer = { kind, chat, head, tokens, finish, usage, content: tokens.join('') };
+  const answer = { kind, dialect, chat, head, tokens, finish, usage, content: tokens.join(''),
+    ignores: script.no_usage === true };
   return request.stream === true
     ? { events: streamEvents(answer, request) }
     : { value: unaryAnswer(answer) };

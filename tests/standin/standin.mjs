@@ -15,6 +15,7 @@
 //     first_byte_delay_ms    send the head, wait, then the first body byte
 //     token_interval_ms      wait between the events of a stream
 //     tokens                 length of the answer in tokens
+//     no_usage               stream_options.include_usage is ignored
 //     status, body, retry_after   answer so, with no inference
 //     stall_after_events     send this many events (a unary answer: half the body), then nothing
 //     truncate_after_events  the same, then cut the connection with no final chunk
@@ -374,7 +375,7 @@ async function answer(turn, path, body, script) {
   }
   state.serial += 1;
   const made = answerTo({
-    kind: options.kind, model, path, request, script, serial: state.serial,
+    kind: options.kind, dialect: state.dialect, model, path, request, script, serial: state.serial,
     created: state.created, bytes: body.length,
   });
   if (made.events === undefined) {

@@ -156,6 +156,29 @@ describe('every kind', () => {
         assert.equal(chunks[0].choices[0].delta.role, 'assistant');
       }));
 
+    test(`${kind}: what usage does to the events of a stream`,
+      withServer(['--kind', kind, '--model', 'small'], async (server) => {
+        const chunksOf = async (where, body) => eventsOf(await (await post(server,
+          { model: 'small', stream: true, ...body }, where)).text()).slice(0, -1)
+          .map((event) => JSON.parse(event));
+        const asks = { stream_options: { include_usage: true } };
+        const chat = { messages: [{ role: 'user', content: 'one' }] };
+        const beside = (chunks) => [...new Set(chunks.filter((one) => one.choices.length > 0)
+          .map((one) => JSON.stringify(one.usage)))];
+        const total = { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 };
+
+        const chatted = await chunksOf(CHAT, { ...chat, ...asks });
+        assert.deepEqual([chatted.at(-1).choices, chatted.at(-1).usage], [[], total]);
+        assert.deepEqual(beside(chatted), [kind === 'openai' ? 'null' : undefined]);
+        const completed = await chunksOf('/v1/completions', { prompt: 'one', ...asks });
+        assert.deepEqual(completed.at(-1).usage, total);
+        assert.equal(completed.at(-1).choices.length, kind === 'llamacpp' ? 1 : 0);
+        assert.deepEqual(beside(completed.slice(0, -1)), [{ openai: 'null',
+          ollama: '{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}' }[kind]]);
+        await server.script({ no_usage: true });
+        assert.deepEqual(beside(await chunksOf(CHAT, { ...chat, ...asks })), [undefined]);
+      }));
+
     test(`${kind}: max_tokens cuts the answer and says "length"`,
       withServer(['--kind', kind, '--model', 'small'], async (server) => {
         const answer = await (await post(server, chatBody({ max_tokens: 2 }))).json();

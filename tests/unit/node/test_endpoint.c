@@ -181,6 +181,7 @@ test_every_column_of_what_goes_to_backends(void **state)
         if (e->wrapper != NULL)
             assert_string_equal(e->wrapper, inference[i].wrapper);
         assert_int_equal(e->replay_safe, inference[i].replay_safe);
+        assert_int_equal(e->stream_options, inference[i].end == END_DONE); /* the same two */
         assert_true(e->on_mesh && e->on_public);
     }
     assert_int_equal(rows, ARRAY_COUNT(inference) + ARRAY_COUNT(own));
@@ -205,7 +206,8 @@ test_every_column_of_what_the_node_answers(void **state)
         assert_int_equal(e->kinds, 0);
         assert_int_equal(e->operation, OPERATION_NONE);
         assert_int_equal(e->end, END_NONE);
-        assert_false(e->stream_default || e->wrapper != NULL || e->replay_safe);
+        assert_false(e->stream_default || e->wrapper != NULL || e->replay_safe ||
+                     e->stream_options);
     }
 }
 
@@ -225,7 +227,7 @@ test_every_column_of_a_passthrough(void **state)
     assert_int_equal(e->kinds, ENDPOINT_KINDS_ALL);
     assert_int_equal(e->operation, OPERATION_NONE);
     assert_int_equal(e->end, END_NONE);
-    assert_false(e->stream_default || e->wrapper != NULL || e->replay_safe);
+    assert_false(e->stream_default || e->wrapper != NULL || e->replay_safe || e->stream_options);
     assert_true(e->on_mesh && e->on_public);
 }
 

@@ -200,6 +200,7 @@ test_grandchildren_are_held_to_every_ancestor(void **state)
         {"\"roles\":{\"a\":[\"m\"]}", "\"roles\":{\"b\":[\"m\"]}", "roles has \"b\""},
         {"\"roles\":{\"a\":[\"m\"]}", "\"roles\":{\"a\":[\"m\",\"big\"]}", "roles.a has \"big\""},
         {"\"on_revoke\":\"cut\"", "\"on_revoke\":\"finish\"", "on_revoke \"finish\" is wider"},
+        {"\"stream_usage\":true", "\"stream_usage\":false", "stream_usage \"false\" is wider"},
         {"\"limits\":{\"concurrent\":5}", "\"limits\":{\"concurrent\":6}", "limits.concurrent 6"},
         {"\"ingress_in\":[\"west\"]", "\"ingress_in\":[\"alps\"]", "ingress_in has \"alps\""},
         {"\"classes\":{\"phi\":{\"process_in\":[\"DE\"]}}",
@@ -344,6 +345,40 @@ test_passthrough(void **state)
 }
 
 static void
+test_stream_usage(void **state)
+{
+    static const char top[] =
+        "\"t\":{\"process_in\":[\"DE\"],\"operators_from\":[\"DE\"],\"origins\":[\"DE\"],"
+        "\"models\":{\"m\":[\"m@1\"]},\"auth\":[\"jwt\"]%s},\"t/a\":{},"
+        "\"t/b\":{\"stream_usage\":true}";
+    static const char *const expected[] = {"stream_usage", NULL};
+    char tenants[1024];
+    struct fixture_parts parts = {.tenants = tenants};
+    struct charter *with;
+    struct charter *without;
+    struct charter *stated;
+
+    (void)state;
+    assert_true(text_format(tenants, sizeof(tenants), top, ",\"stream_usage\":true"));
+    with = fixture_charter(tenants);
+    assert_true(text_format(tenants, sizeof(tenants), top, ",\"stream_usage\":false"));
+    stated = fixture_charter(tenants);
+    assert_true(text_format(tenants, sizeof(tenants), top, ""));
+    without = fixture_charter(tenants);
+    assert_true(with->tenants[0].stream_usage && with->tenants[1].stream_usage);
+    assert_false(without->tenants[0].stream_usage || without->tenants[1].stream_usage);
+    assert_true(without->tenants[2].stream_usage);
+    /* It is part of the policy; a policy without it is as before it existed. */
+    assert_memory_not_equal(with->tenants[0].digest, without->tenants[0].digest, HASH_SIZE);
+    assert_memory_equal(stated->tenants[0].digest, without->tenants[0].digest, HASH_SIZE);
+    charter_unref(&with);
+    charter_unref(&stated);
+    charter_unref(&without);
+    assert_true(text_format(tenants, sizeof(tenants), top, ",\"stream_usage\":\"yes\""));
+    assert_faults(&parts, expected);
+}
+
+static void
 test_references_keep_it_alive(void **state)
 {
     struct charter *c = fixture_charter(FIXTURE_ROOT);
@@ -418,6 +453,7 @@ main(void)
         cmocka_unit_test(test_roles_follow_a_shorter_list_of_models),
         cmocka_unit_test(test_policy_digest_is_over_jcs),
         cmocka_unit_test(test_passthrough),
+        cmocka_unit_test(test_stream_usage),
         cmocka_unit_test(test_references_keep_it_alive),
         cmocka_unit_test(test_an_envelope_needs_enough_trusted_keys),
     };
