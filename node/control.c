@@ -2,8 +2,6 @@
 
 #include "base/text.h"
 
-#define CONTROL_MAX 16384
-
 static enum err
 write_charter(struct ledger *l, const struct snapshot *s, int64_t now_ms)
 {
@@ -21,13 +19,22 @@ write_charter(struct ledger *l, const struct snapshot *s, int64_t now_ms)
 static enum err
 write_keys(struct ledger *l, const struct snapshot *s, int64_t now_ms)
 {
-    char json[CONTROL_MAX];
+    const uint8_t *api_keys = identity_keys_api_digest(s->identity_keys);
+    uint8_t issuers[HASH_SIZE];
+    char json[512];
     struct text t;
 
+    identity_keys_issuers_digest(s->identity_keys, issuers);
     text_init(&t, json, sizeof(json));
-    text_addf(&t, "{\"attest\":\"%s\",\"jwks\":", key_thumbprint(s->attest_key));
-    identity_keys_describe(s->identity_keys, &t);
-    text_addf(&t, ",\"kind\":\"keys\",\"t\":%lld,\"v\":1}", (long long)now_ms);
+    text_addf(&t, "{\"advert\":\"%s\"", key_thumbprint(s->advert_key));
+    if (api_keys != NULL) {
+        text_add_str(&t, ",\"api_keys\":\"");
+        text_add_b64url(&t, slice_of(api_keys, HASH_SIZE));
+        text_add_char(&t, '"');
+    }
+    text_addf(&t, ",\"attest\":\"%s\",\"jwks\":\"", key_thumbprint(s->attest_key));
+    text_add_b64url(&t, slice_of(issuers, HASH_SIZE));
+    text_addf(&t, "\",\"kind\":\"keys\",\"t\":%lld,\"v\":1}", (long long)now_ms);
     return text_ok(&t) ? ledger_control(l, text_slice(&t), true) : ERR_TOOBIG;
 }
 
