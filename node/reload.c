@@ -84,8 +84,8 @@ reload_start(struct reload *r)
 }
 
 /* Everything that can fail, each step undone or without effect when a later one fails. On
- * disk a version counts as seen only after the ledger has the record of it; if that last
- * write fails, the record of what stays in force follows. */
+ * disk a version counts as seen only after the ledger has the records of it (all or none); if
+ * that last write fails, the records of what stays in force follow. */
 static enum err
 prepare(struct reload *r, struct snapshot *s, struct health_view **view, struct weather **weather)
 {
