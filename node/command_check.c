@@ -9,6 +9,7 @@
 #include "node/charter_source.h"
 #include "node/config.h"
 #include "node/snapshot.h"
+#include "node/snapshot_judge.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,13 +20,23 @@ enum { CONFIG, CHARTER, REFERENCE, OPTION_COUNT };
 static int
 check_config(const char *path, struct issues *issues)
 {
+    int64_t now_ms = clock_wall_ms();
+    struct issues *warnings = issues_new();
     struct snapshot *s = NULL;
 
-    if (snapshot_load(path, clock_wall_ms(), issues, &s) == ERR_OK && snapshot_seen_ok(s, issues))
+    if (warnings == NULL)
+        return EXIT_USAGE;
+    if (snapshot_load(path, now_ms, issues, &s) == ERR_OK) {
+        (void)snapshot_seen_ok(s, issues);
+        snapshot_judge(s, now_ms, issues, warnings);
+    } else if (!issues_any(issues)) {
+        issues_add(issues, path, 0, NULL, "can't be loaded");
+    }
+    issues_print_warnings(warnings, stderr);
+    if (!issues_any(issues))
         (void)printf("%s: good; node %s, charter version %" PRIu64 "\n", path, s->config->node,
                      s->charter->version);
-    else if (!issues_any(issues))
-        issues_add(issues, path, 0, NULL, "can't be loaded");
+    issues_free(&warnings);
     snapshot_unref(&s);
     return issues_any(issues) ? EXIT_NO : EXIT_GOOD;
 }

@@ -67,6 +67,10 @@ struct identity_keys_opts {
 MUST_USE enum err identity_keys_load(const struct identity_keys_opts *opts, struct issues *issues,
                                      struct identity_keys **out);
 void identity_keys_free(struct identity_keys **k);
+/* What is there: issuers and API keys by their names; keys in byte order, NULL at the end. */
+bool identity_keys_has_issuer(const struct identity_keys *k, struct slice id);
+bool identity_keys_has_api_key(const struct identity_keys *k, struct slice id);
+const char *identity_keys_api_id(const struct identity_keys *k, size_t i);
 /* For the control record (docs/formats.md section 5). SHA-256 over the JCS form of
  * {"<issuer>":"<b64url SHA-256 of its key set's text>",...}: of one length, however many. */
 void identity_keys_issuers_digest(const struct identity_keys *k, uint8_t out[HASH_SIZE]);

@@ -217,6 +217,24 @@ identity_keys_free(struct identity_keys **out)
     free(k);
 }
 
+bool
+identity_keys_has_issuer(const struct identity_keys *k, struct slice id)
+{
+    return identity_keys_issuer(k, id) != NULL;
+}
+
+bool
+identity_keys_has_api_key(const struct identity_keys *k, struct slice id)
+{
+    return identity_keys_api_row(k, id) != NULL;
+}
+
+const char *
+identity_keys_api_id(const struct identity_keys *k, size_t i)
+{
+    return i < k->row_count ? k->rows[i].id : NULL;
+}
+
 void
 identity_keys_issuers_digest(const struct identity_keys *k, uint8_t out[HASH_SIZE])
 {
