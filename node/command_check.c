@@ -10,6 +10,7 @@
 #include "node/config.h"
 #include "node/snapshot.h"
 #include "node/snapshot_judge.h"
+#include "residency/charter_check.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -41,6 +42,21 @@ check_config(const char *path, struct issues *issues)
     return issues_any(issues) ? EXIT_NO : EXIT_GOOD;
 }
 
+/* What those who run nodes under it would find out too late. */
+static bool
+judge_charter(const struct charter *c, const char *path, struct issues *issues)
+{
+    struct issues *late = issues_new();
+
+    if (late == NULL)
+        return false;
+    charter_check(c, path, issues);
+    charter_check_time(c, path, clock_wall_ms(), issues, late);
+    issues_print_warnings(late, stderr);
+    issues_free(&late);
+    return !issues_any(issues);
+}
+
 static int
 check_charter(const char *path, struct issues *issues)
 {
@@ -54,6 +70,8 @@ check_charter(const char *path, struct issues *issues)
         return EXIT_USAGE;
     }
     e = charter_load(slice_of(text, len), path, true, issues, &c);
+    if (e == ERR_OK && !judge_charter(c, path, issues))
+        e = ERR_BADMSG;
     if (e == ERR_OK)
         (void)printf("%s: good; mesh %s, version %" PRIu64 ", %zu tenants, %zu backends\n", path,
                      c->mesh, c->version, c->tenant_count, c->backend_count);

@@ -2,7 +2,7 @@
 
 /* What `portolan check` says of files that load and yet can't work together, or endanger. */
 
-/* node.jsonc of eu-central-1 with the first `from` in it replaced, as another file beside it. */
+/* A file of the mesh with the first `from` in it replaced, as another one. */
 static const char *
 changed(const struct scene *s, const char *name, const char *from, const char *to)
 {
@@ -109,6 +109,115 @@ test_check_warns_of_what_endangers(void **state)
     assert_non_null(strstr(s->errors, "can be read by others (mode 640)"));
 }
 
+#define SOURCE "charter/charter.jsonc"
+#define SIGNER(s) in_mesh(s, "charter/charter-key.pem")
+
+static void
+copy_between(const char *text, const char *from, const char *to, char *out, size_t size)
+{
+    const char *at = strstr(text, from);
+    const char *end = at == NULL ? NULL : strstr(at, to);
+
+    assert_non_null(end);
+    assert_true(slice_copy_str(slice_of(at, (size_t)(end - at)), out, size));
+}
+
+/* check, sign and verify say that an envelope which was made before is not fit. */
+static void
+test_an_expired_charter_is_not_good(void **state)
+{
+    struct scene *s = *state;
+    char until[256];
+    char *text = NULL;
+    size_t len = 0;
+    const char *source;
+
+    assert_int_equal(file_read(in_mesh(s, SOURCE), 1u << 20, &text, &len), ERR_OK);
+    copy_between(text, "\"issued\"", "\"seed\"", until, sizeof(until));
+    free(text);
+    source = changed(s, SOURCE, until,
+                     "\"issued\": \"2020-01-01T00:00:00Z\", \"renew_by\": "
+                     "\"2020-02-01T00:00:00Z\",\n\"valid_until\": \"2020-03-01T00:00:00Z\",\n");
+    assert_int_equal(run(s, "check", "--charter", source, NULL), EXIT_NO);
+    assert_non_null(strstr(s->errors, "changed.jsonc:9: valid_until: has passed"));
+    assert_int_equal(
+        run(s, "charter", "sign", source, "--key", SIGNER(s), "-o", in_mesh(s, "old.dsse"), NULL),
+        EXIT_GOOD);
+    assert_int_equal(strncmp(s->errors, "warning: ", 9), 0);
+    assert_non_null(strstr(s->errors, ":9: valid_until: has passed"));
+    assert_int_equal(
+        run(s, "charter", "verify", in_mesh(s, "old.dsse"), "--trust", TRUST_FILE(s), NULL),
+        EXIT_NO);
+    assert_non_null(strstr(s->errors, "old.dsse:1: valid_until: has passed"));
+    assert_string_equal(s->text, "");
+}
+
+static void
+test_a_charter_past_renew_by_is_warned_of(void **state)
+{
+    struct scene *s = *state;
+    char until[256];
+    char *text = NULL;
+    size_t len = 0;
+    const char *source;
+
+    need_geo();
+    assert_int_equal(file_read(in_mesh(s, SOURCE), 1u << 20, &text, &len), ERR_OK);
+    copy_between(text, "\"issued\"", "\"valid_until\"", until, sizeof(until));
+    free(text);
+    source = changed(s, SOURCE, until,
+                     "\"issued\": \"2020-01-01T00:00:00Z\", \"renew_by\": "
+                     "\"2020-02-01T00:00:00Z\",\n");
+    assert_int_equal(run(s, "check", "--charter", source, NULL), EXIT_GOOD);
+    assert_int_equal(strncmp(s->errors, "warning: ", 9), 0);
+    assert_int_equal(
+        run(s, "charter", "sign", source, "--key", SIGNER(s), "-o", CHARTER_FILE(s), NULL),
+        EXIT_GOOD);
+    assert_int_equal(run(s, "check", "--config", in_mesh(s, CENTRAL), NULL), EXIT_GOOD);
+    assert_non_null(strstr(s->errors, "renew_by: has passed"));
+}
+
+static void
+test_nodes_have_keys_and_addresses_of_their_own(void **state)
+{
+    struct scene *s = *state;
+    char west[1024], central[1024], jwk[512], own[512];
+    char *text = NULL;
+    size_t len = 0;
+    const char *source;
+
+    assert_int_equal(file_read(in_mesh(s, SOURCE), 1u << 20, &text, &len), ERR_OK);
+    copy_between(strstr(text, "\"nodes\""), "\"eu-west-1\"", "]}", west, sizeof(west));
+    copy_between(strstr(text, "\"nodes\""), "\"eu-central-1\"", "]}", central, sizeof(central));
+    free(text);
+    copy_between(west, "\"jwk\": {", "}", jwk, sizeof(jwk));
+    copy_between(central, "\"jwk\": {", "}", own, sizeof(own));
+    source = changed(s, SOURCE, own, jwk);
+    assert_int_equal(run(s, "check", "--charter", source, NULL), EXIT_NO);
+    assert_non_null(strstr(s->errors, "keys[0]: this attest key is one of node \"eu-"));
+    assert_int_equal(
+        run(s, "charter", "sign", source, "--key", SIGNER(s), "-o", in_mesh(s, "x.dsse"), NULL),
+        EXIT_NO);
+    assert_null(strstr(s->errors, "changed.jsonc: "));
+    source = changed(s, SOURCE, "127.0.0.1:8451", "127.0.0.1:8441");
+    assert_int_equal(run(s, "check", "--charter", source, NULL), EXIT_NO);
+    assert_non_null(strstr(s->errors, ".address: is that of node \"eu-"));
+    source = changed(s, SOURCE, "\"use\": \"attest\"", "\"use\": \"advert\"");
+    assert_int_equal(run(s, "check", "--charter", source, NULL), EXIT_NO);
+    assert_non_null(strstr(s->errors, "keys: no key is for \"attest\""));
+}
+
+static void
+test_a_place_that_takes_no_envelope_is_named(void **state)
+{
+    struct scene *s = *state;
+
+    assert_int_equal(run(s, "charter", "sign", in_mesh(s, SOURCE), "--key", SIGNER(s), "-o",
+                         "/nonexist/x", NULL),
+                     EXIT_USAGE);
+    assert_int_equal(strncmp(s->errors, "/nonexist/x: can't be written: ", 31), 0);
+}
+
 int
 main(void)
 {
@@ -116,6 +225,10 @@ main(void)
         MESH(test_check_says_nothing_of_what_init_wrote),
         MESH(test_check_refuses_what_cant_work_together),
         MESH(test_check_warns_of_what_endangers),
+        MESH(test_an_expired_charter_is_not_good),
+        MESH(test_a_charter_past_renew_by_is_warned_of),
+        MESH(test_nodes_have_keys_and_addresses_of_their_own),
+        MESH(test_a_place_that_takes_no_envelope_is_named),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
