@@ -15,9 +15,12 @@ log_issues(const struct issues *issues)
 {
     for (size_t i = 0; i < issues->count; i++) {
         const struct issue *it = &issues->items[i];
+        struct log_quoted file;
+        struct log_words path, text;
 
         log_event(LOG_ERROR, "reload.problem", "file=%s line=%u path=\"%s\" problem=\"%s\"",
-                  it->file, it->line, it->path, it->text);
+                  log_quote(slice_str(it->file), &file), it->line,
+                  log_words(slice_str(it->path), &path), log_words(slice_str(it->text), &text));
     }
 }
 
