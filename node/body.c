@@ -362,6 +362,22 @@ on_token(struct scan *c, const struct jscan_token *t)
     return t->type == JSCAN_KEY ? on_key(c, t) : on_value(c, t);
 }
 
+/* The key at a fault, when it is a plain name: what comes from a body goes into an answer. */
+static const char *
+doubled_key(struct slice body, const struct jscan *s, struct body_facts *out)
+{
+    struct slice key = slice_sub(body, s->at + 1, body.len);
+
+    if (strcmp(s->why, JSCAN_DUPLICATE) != 0)
+        return NULL;
+    key = slice_sub(key, 0, slice_find(key, '"'));
+    for (size_t i = 0; i < key.len; i++)
+        if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.", key.p[i]) ==
+            NULL)
+            return NULL;
+    return slice_copy_str(key, out->doubled, sizeof(out->doubled)) ? out->doubled : NULL;
+}
+
 enum err
 body_scan(struct slice body, struct jscan_keys *keys, const struct endpoint *endpoint,
           const struct charter_tenant *tenant, struct body_facts *out)
@@ -377,6 +393,7 @@ body_scan(struct slice body, struct jscan_keys *keys, const struct endpoint *end
         e = jscan_next(&c.s, &t);
         if (e != ERR_OK) {
             out->why = c.s.why;
+            out->param = doubled_key(body, &c.s, out);
             return ERR_BADMSG;
         }
         if (t.type == JSCAN_END)

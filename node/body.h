@@ -31,6 +31,7 @@ struct body_facts {
     struct slice remote_host; /* its host; empty when it names none */
     const char *why;          /* after an error: what is wrong, a static text */
     const char *param;        /* ... and which member, or NULL */
+    char doubled[64];         /* param, where a key is there twice */
 };
 
 /* tenant names the hosts that a body may point to (NULL: none). Refused as ERR_BADMSG:

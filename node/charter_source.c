@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "crypto/dsse.h"
 #include "crypto/key.h"
+#include "residency/charter_check.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,7 +105,10 @@ charter_source_sign(struct slice source, const char *file, const struct key *con
 
     if (e != ERR_OK)
         return e;
+    charter_check(charter, file, issues);
     charter_unref(&charter);
+    if (issues_any(issues))
+        return ERR_BADMSG;
     e = charter_source_strip(source, &strict, &strict_len);
     if (e != ERR_OK)
         return e;

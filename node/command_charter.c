@@ -2,12 +2,14 @@
 #include "node/command.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "crypto/dsse.h"
 #include "crypto/key.h"
 #include "node/args.h"
 #include "node/charter_source.h"
+#include "residency/charter_check.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,10 +17,26 @@
 
 #define SIGNERS_MAX 16
 
+/* Who signs may do so for a record, or by a clock that is wrong: said, not refused. */
+static void
+warn_of_time(struct slice text, const char *source)
+{
+    struct issues *issues = issues_new();
+    struct charter *c = NULL;
+
+    if (issues != NULL && charter_load(text, source, true, issues, &c) == ERR_OK) {
+        charter_check_time(c, source, clock_wall_ms(), issues, issues);
+        issues_print_warnings(issues, stderr);
+    }
+    charter_unref(&c);
+    issues_free(&issues);
+}
+
 static int
 sign_with(const char *source, const char *out, const struct key *const *keys, size_t key_count)
 {
     struct issues *issues = issues_new();
+    const char *at = source; /* the file of a fault */
     char *text = NULL;
     char *signed_text = NULL;
     size_t len = 0;
@@ -31,12 +49,15 @@ sign_with(const char *source, const char *out, const struct key *const *keys, si
                                 &signed_len);
         code = e == ERR_BADMSG ? EXIT_NO : EXIT_USAGE;
     }
-    if (e == ERR_OK)
+    if (e == ERR_OK) {
+        warn_of_time(slice_of(text, len), source);
+        at = out;
         e = file_write(out, slice_of(signed_text, signed_len), 0644);
+    }
     if (issues != NULL && issues_any(issues))
         issues_print(issues, stderr);
     else if (e != ERR_OK)
-        (void)fprintf(stderr, "%s: %s\n", source, err_text(e));
+        (void)fprintf(stderr, "%s: %s%s\n", at, at == out ? "can't be written: " : "", err_text(e));
     else
         (void)printf("%s: signed by %zu\n", out, key_count);
     free(text);
@@ -129,6 +150,26 @@ print_good(const struct charter *c)
     (void)printf("%.*s\n", SLICE_ARG(text_slice(&t)));
 }
 
+/* Its signatures are good; whether a node would go by it. */
+static bool
+is_fit(const struct charter *c, const char *file)
+{
+    struct issues *faults = issues_new();
+    struct issues *late = issues_new();
+    bool fit = false;
+
+    if (faults != NULL && late != NULL) {
+        charter_check(c, file, faults);
+        charter_check_time(c, file, clock_wall_ms(), faults, late);
+        issues_print(faults, stderr);
+        issues_print_warnings(late, stderr);
+        fit = !issues_any(faults);
+    }
+    issues_free(&faults);
+    issues_free(&late);
+    return fit;
+}
+
 static int
 charter_verify(int argc, char **argv)
 {
@@ -155,8 +196,8 @@ charter_verify(int argc, char **argv)
                               &trust))
         return EXIT_USAGE;
     c = charter_source_open(a.operands[0], &trust);
-    code = c == NULL ? EXIT_NO : EXIT_GOOD;
-    if (c != NULL)
+    code = c != NULL && is_fit(c, a.operands[0]) ? EXIT_GOOD : EXIT_NO;
+    if (code == EXIT_GOOD)
         print_good(c);
     charter_unref(&c);
     charter_source_trust_free(&trust);

@@ -9,6 +9,8 @@
 #include "node/charter_source.h"
 #include "node/config.h"
 #include "node/snapshot.h"
+#include "node/snapshot_judge.h"
+#include "residency/charter_check.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,15 +21,40 @@ enum { CONFIG, CHARTER, REFERENCE, OPTION_COUNT };
 static int
 check_config(const char *path, struct issues *issues)
 {
+    int64_t now_ms = clock_wall_ms();
+    struct issues *warnings = issues_new();
     struct snapshot *s = NULL;
 
-    if (snapshot_load(path, clock_wall_ms(), issues, &s) == ERR_OK && snapshot_seen_ok(s, issues))
+    if (warnings == NULL)
+        return EXIT_USAGE;
+    if (snapshot_load(path, now_ms, issues, &s) == ERR_OK) {
+        (void)snapshot_seen_ok(s, issues);
+        snapshot_judge(s, now_ms, issues, warnings);
+    } else if (!issues_any(issues)) {
+        issues_add(issues, path, 0, NULL, "can't be loaded");
+    }
+    issues_print_warnings(warnings, stderr);
+    if (!issues_any(issues))
         (void)printf("%s: good; node %s, charter version %" PRIu64 "\n", path, s->config->node,
                      s->charter->version);
-    else if (!issues_any(issues))
-        issues_add(issues, path, 0, NULL, "can't be loaded");
+    issues_free(&warnings);
     snapshot_unref(&s);
     return issues_any(issues) ? EXIT_NO : EXIT_GOOD;
+}
+
+/* What those who run nodes under it would find out too late. */
+static bool
+judge_charter(const struct charter *c, const char *path, struct issues *issues)
+{
+    struct issues *late = issues_new();
+
+    if (late == NULL)
+        return false;
+    charter_check(c, path, issues);
+    charter_check_time(c, path, clock_wall_ms(), issues, late);
+    issues_print_warnings(late, stderr);
+    issues_free(&late);
+    return !issues_any(issues);
 }
 
 static int
@@ -43,6 +70,8 @@ check_charter(const char *path, struct issues *issues)
         return EXIT_USAGE;
     }
     e = charter_load(slice_of(text, len), path, true, issues, &c);
+    if (e == ERR_OK && !judge_charter(c, path, issues))
+        e = ERR_BADMSG;
     if (e == ERR_OK)
         (void)printf("%s: good; mesh %s, version %" PRIu64 ", %zu tenants, %zu backends\n", path,
                      c->mesh, c->version, c->tenant_count, c->backend_count);

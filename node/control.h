@@ -8,7 +8,8 @@
 
 /* Control records of the node's life (docs/formats.md section 5). */
 
-/* charter, keys, geoip: at the start and after a reload. wait: until they are durable. */
+/* charter, keys, geoip: at the start and before a reload takes effect. Waits until they are
+ * durable; on an error none of them is on record. */
 MUST_USE enum err control_snapshot(struct ledger *l, const struct snapshot *s, int64_t now_ms);
 /* The refusals counted since from_ms, if there were any; they stay counted when the ledger
  * can't take the record now. */

@@ -131,7 +131,7 @@ open_at(const char *text, const char *what, int *fd)
         e = listener_open(&at, fd);
     if (e != ERR_OK)
         log_event(LOG_ERROR, "listen.failed", "listener=%s address=%s reason=\"%s\"", what, text,
-                  err_text(e));
+                  e == ERR_EXIST ? "the address is in use" : err_text(e));
     return e;
 }
 

@@ -15,9 +15,12 @@ log_issues(const struct issues *issues)
 {
     for (size_t i = 0; i < issues->count; i++) {
         const struct issue *it = &issues->items[i];
+        struct log_quoted file;
+        struct log_words path, text;
 
         log_event(LOG_ERROR, "reload.problem", "file=%s line=%u path=\"%s\" problem=\"%s\"",
-                  it->file, it->line, it->path, it->text);
+                  log_quote(slice_str(it->file), &file), it->line,
+                  log_words(slice_str(it->path), &path), log_words(slice_str(it->text), &text));
     }
 }
 
@@ -84,8 +87,8 @@ reload_start(struct reload *r)
 }
 
 /* Everything that can fail, each step undone or without effect when a later one fails. On
- * disk a version counts as seen only after the ledger has the record of it; if that last
- * write fails, the record of what stays in force follows. */
+ * disk a version counts as seen only after the ledger has the records of it (all or none); if
+ * that last write fails, the records of what stays in force follow. */
 static enum err
 prepare(struct reload *r, struct snapshot *s, struct health_view **view, struct weather **weather)
 {

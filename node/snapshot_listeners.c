@@ -1,6 +1,7 @@
 #include "node/snapshot_priv.h"
 
 #include "base/check.h"
+#include "crypto/cert.h"
 
 #include <stdlib.h>
 
@@ -121,6 +122,22 @@ load_public(struct snapshot_load *l)
         add_certs(l, listed == NULL ? 0 : 1, hosts);
 }
 
+/* Peers know a node by this name: with another one's they refuse all that it sends. */
+static void
+check_mesh_name(const struct snapshot_load *l, struct slice cert)
+{
+    const struct snapshot *s = l->s;
+    struct cert_facts facts;
+    const char *own;
+
+    if (s->charter == NULL || s->own_node == CHARTER_NONE || cert_read_pem(cert, &facts) != ERR_OK)
+        return;
+    own = s->charter->nodes[s->own_node].spiffe;
+    if (strcmp(facts.spiffe, own) != 0)
+        issues_add(l->issues, l->config->mesh_cert, 0, NULL,
+                   "is of \"%s\", this node is \"%s\" in the charter", facts.spiffe, own);
+}
+
 static void
 load_mesh(struct snapshot_load *l)
 {
@@ -136,6 +153,8 @@ load_mesh(struct snapshot_load *l)
 
     if (p.whole && tls_server_new(&opts, &l->s->mesh_tls, &why) != ERR_OK)
         issues_add(l->issues, c->mesh_cert, 0, NULL, "%s", why);
+    else if (p.whole)
+        check_mesh_name(l, p.cert);
     drop_pieces(&p);
 }
 

@@ -44,13 +44,13 @@ issues_any(const struct issues *list)
     return list->count > 0;
 }
 
-void
-issues_print(const struct issues *list, FILE *out)
+static void
+print(const struct issues *list, const char *prefix, FILE *out)
 {
     for (size_t i = 0; i < list->count; i++) {
         const struct issue *item = &list->items[i];
 
-        (void)fprintf(out, "%s", item->file);
+        (void)fprintf(out, "%s%s", prefix, item->file);
         if (item->line > 0)
             (void)fprintf(out, ":%u", item->line);
         if (item->path[0] != '\0')
@@ -58,5 +58,17 @@ issues_print(const struct issues *list, FILE *out)
         (void)fprintf(out, ": %s\n", item->text);
     }
     if (list->dropped > 0)
-        (void)fprintf(out, "and %zu more\n", list->dropped);
+        (void)fprintf(out, "%sand %zu more\n", prefix, list->dropped);
+}
+
+void
+issues_print(const struct issues *list, FILE *out)
+{
+    print(list, "", out);
+}
+
+void
+issues_print_warnings(const struct issues *list, FILE *out)
+{
+    print(list, "warning: ", out);
 }

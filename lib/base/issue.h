@@ -34,5 +34,7 @@ void issues_add(struct issues *list, const char *file, unsigned line, const char
                 const char *format, ...) __attribute__((format(printf, 5, 6)));
 bool issues_any(const struct issues *list);
 void issues_print(const struct issues *list, FILE *out);
+void issues_print_warnings(const struct issues *list,
+                           FILE *out); /* each line says that it is one */
 
 #endif

@@ -362,7 +362,7 @@ scan_key(struct jscan *s, struct jscan_token *token)
         return e;
     e = jscan_keys_push(s->keys, s->object_serial[s->depth - 1], s->live_at[s->depth - 1], token);
     if (e == ERR_EXIST)
-        return fail(s, token->at, "duplicate key");
+        return fail(s, token->at, JSCAN_DUPLICATE);
     if (e != ERR_OK)
         return fail_size(s, token->at, "too many keys");
     s->state = STATE_MEMBER;

@@ -18,8 +18,9 @@
  * than JSCAN_NUMBER_MAX characters. */
 
 #define JSCAN_DEPTH_MAX 64
-#define JSCAN_KEYS_MAX 16384 /* keys of all objects open at one moment */
-#define JSCAN_NUMBER_MAX 63  /* characters; what cJSON reads at most */
+#define JSCAN_KEYS_MAX 16384            /* keys of all objects open at one moment */
+#define JSCAN_DUPLICATE "duplicate key" /* why, with `at` at the key's quote */
+#define JSCAN_NUMBER_MAX 63             /* characters; what cJSON reads at most */
 
 enum jscan_type {
     JSCAN_OBJECT,

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/jscan.h"
 #include "base/json_priv.h"
+#include "base/text.h"
 
 #include <cjson/cJSON.h>
 
@@ -23,6 +24,8 @@ struct json_doc {
 };
 
 /* Where and why a text was refused. */
+#define KEY_SHOWN_MAX 64 /* bytes of a key in a message */
+
 struct refusal {
     const char *why;
     size_t at;
@@ -199,6 +202,28 @@ parse_strict(struct slice text, struct refusal *refusal, struct json_doc **out)
     return e == ERR_OK ? doc_new(copy, text.len, refusal, out) : e;
 }
 
+/* A refusal for people: one key among many is found by its name. */
+static void
+add_refusal(struct slice text, const char *file, const struct refusal *refusal,
+            struct issues *issues)
+{
+    struct slice key = slice_sub(text, refusal->at + 1, KEY_SHOWN_MAX);
+    char shown[4 * KEY_SHOWN_MAX + 8];
+    struct text t;
+    size_t end = 0;
+
+    while (end < key.len && key.p[end] != '"')
+        end += key.p[end] == '\\' ? 2 : 1;
+    text_init(&t, shown, sizeof(shown) - 1);
+    if (strcmp(refusal->why, JSCAN_DUPLICATE) == 0) {
+        text_add_str(&t, " \"");
+        text_add_escaped(&t, slice_sub(key, 0, end), KEY_SHOWN_MAX);
+        text_add_char(&t, '"');
+    }
+    shown[t.used] = '\0';
+    issues_add(issues, file, line_at(text, refusal->at), NULL, "%s%s", refusal->why, shown);
+}
+
 enum err
 json_parse(struct slice text, struct json_doc **out, const char **why)
 {
@@ -217,7 +242,7 @@ json_parse_file(struct slice text, const char *file, struct issues *issues, stru
     enum err e = parse_strict(text, &refusal, out);
 
     if (e != ERR_OK)
-        issues_add(issues, file, line_at(text, refusal.at), NULL, "%s", refusal.why);
+        add_refusal(text, file, &refusal, issues);
     return e;
 }
 
@@ -313,7 +338,7 @@ json_parse_commented(struct slice text, const char *file, struct issues *issues,
             free(copy);
     }
     if (e != ERR_OK)
-        issues_add(issues, file, line_at(text, refusal.at), NULL, "%s", refusal.why);
+        add_refusal(text, file, &refusal, issues);
     return e;
 }
 

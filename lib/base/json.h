@@ -5,6 +5,7 @@
 #include "base/issue.h"
 #include "base/slice.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -75,6 +76,8 @@ struct json_reader json_reader_member(const struct json_reader *r, const struct 
 /* Reports a fault at r with its line and path. */
 void json_reader_fault(const struct json_reader *r, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+void json_reader_vfault(const struct json_reader *r, const char *format, va_list ap)
+    __attribute__((format(printf, 2, 0)));
 /* Reports each member of the object r whose key is not in the NULL-terminated list,
  * with the nearest known name where one is near. False if r is no object (reported). */
 bool json_reader_keys(const struct json_reader *r, const char *const *known);

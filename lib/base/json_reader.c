@@ -100,22 +100,29 @@ path_of(const struct json_reader *r, char *out, size_t size)
 }
 
 void
-json_reader_fault(const struct json_reader *r, const char *format, ...)
+json_reader_vfault(const struct json_reader *r, const char *format, va_list ap)
 {
     char path[sizeof(((struct issue *)NULL)->path)];
     char text[ISSUE_TEXT_MAX];
     const struct json_reader *at = r;
-    va_list ap;
 
-    va_start(ap, format);
     (void)vsnprintf(text, sizeof(text), format, ap);
-    va_end(ap);
     path_of(r, path, sizeof(path));
     /* What is missing is missing in the nearest value that is there. */
     while (at->v == NULL && at->parent != NULL)
         at = at->parent;
     issues_add(r->issues, r->file, at->v == NULL ? 0 : json_line_of(r->doc, at->v), path, "%s",
                text);
+}
+
+void
+json_reader_fault(const struct json_reader *r, const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    json_reader_vfault(r, format, ap);
+    va_end(ap);
 }
 
 /* s in quotes for a message: control characters escaped, cut at a character's edge. */

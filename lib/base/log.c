@@ -11,6 +11,7 @@
 
 #define LOG_LINE_MAX 2048
 #define LOG_QUOTED_MAX 128
+#define LOG_WORDS_MAX 384
 
 /* The log sink: one of the two file statics that STYLE section 2 allows. */
 static atomic_int level_max = LOG_INFO;
@@ -55,6 +56,28 @@ log_quote(struct slice s, struct log_quoted *storage)
 
     text_init(&t, storage->text, sizeof(storage->text) - 1);
     text_add_escaped(&t, s, LOG_QUOTED_MAX);
+    storage->text[t.used] = '\0';
+    return storage->text;
+}
+
+const char *
+log_words(struct slice s, struct log_words *storage)
+{
+    struct slice rest = slice_sub(s, 0, LOG_WORDS_MAX);
+    bool more = rest.len < s.len;
+    struct text t;
+
+    text_init(&t, storage->text, sizeof(storage->text) - 1);
+    while (rest.len > 0) {
+        size_t space = slice_find(rest, ' ');
+
+        text_add_escaped(&t, slice_sub(rest, 0, space), LOG_WORDS_MAX);
+        if (space < rest.len)
+            text_add_char(&t, ' ');
+        rest = slice_sub(rest, space + 1, rest.len);
+    }
+    if (more)
+        text_add_str(&t, "...");
     storage->text[t.used] = '\0';
     return storage->text;
 }

@@ -25,5 +25,10 @@ struct log_quoted {
     char text[560];
 };
 const char *log_quote(struct slice s, struct log_quoted *storage);
+/* The same for words that stand between quotes, "%s": spaces stay, and more of it is kept. */
+struct log_words {
+    char text[1600];
+};
+const char *log_words(struct slice s, struct log_words *storage);
 
 #endif

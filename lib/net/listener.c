@@ -37,8 +37,10 @@ listener_open(const struct address *at, int *out_fd)
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
         bind(fd, (const struct sockaddr *)&at->storage, at->len) != 0 ||
         listen(fd, LISTENER_BACKLOG) != 0) {
+        enum err e = errno == EADDRINUSE ? ERR_EXIST : ERR_IO;
+
         (void)close(fd);
-        return ERR_IO;
+        return e;
     }
     *out_fd = fd;
     return ERR_OK;

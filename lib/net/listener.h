@@ -15,7 +15,7 @@
 #define LISTENER_REST_MS 100
 #define LISTENER_SPARES_MAX 16
 
-/* Binds and listens (SO_REUSEADDR, non-blocking, close-on-exec). */
+/* Binds and listens (SO_REUSEADDR, non-blocking, close-on-exec). ERR_EXIST: in use. */
 MUST_USE enum err listener_open(const struct address *at, int *out_fd);
 
 struct listener;

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Opening and closing, reservations, control records. A run's folder is made under the
+/* Opening and closing, reservations. A run's folder is made under the
  * name NEW_RUN and gets its own name once its run_start is synced: a run without one never
  * exists. */
 
@@ -412,69 +412,6 @@ ledger_submit_list(struct ledger *l, struct ledger_entry *newest)
         waited = waited || oldest->next->type == WAL_A1;
     }
     ledger_push(l, newest, oldest, waited);
-}
-
-enum err
-ledger_control_new(struct ledger *l, struct slice json, struct ledger_control_item **out)
-{
-    struct ledger_control_item *item;
-
-    if (json.len > WAL_PAYLOAD_MAX)
-        return ERR_TOOBIG;
-    if (!ledger_promise(l, ledger_control_cost(json.len)))
-        return ERR_FULL;
-    item = malloc(sizeof(*item) + json.len);
-    if (item == NULL) {
-        atomic_fetch_sub(&l->promised, ledger_control_cost(json.len));
-        return ERR_NOMEM;
-    }
-    memset(item, 0, sizeof(*item));
-    item->entry.type = WAL_CONTROL;
-    item->entry.len = json.len;
-    item->opens_slot = WAL_SLOT_NONE;
-    item->len = json.len;
-    if (json.len > 0)
-        memcpy(item->bytes, json.p, json.len);
-    *out = item;
-    return ERR_OK;
-}
-
-/* What a control record takes of the room; one without text is no frame (ledger_drain). */
-uint64_t
-ledger_control_cost(size_t len)
-{
-    return len == 0 ? 0 : len + WAL_FRAME_HEADER;
-}
-
-enum err
-ledger_drain(struct ledger *l)
-{
-    return ledger_control(l, SLICE_NONE, true);
-}
-
-enum err
-ledger_control(struct ledger *l, struct slice json, bool wait)
-{
-    struct ledger_control_item *item;
-    enum err e;
-
-    /* Who stops the node has to wait for what is under way; a new record need not join it. */
-    if (atomic_load(&l->sick) || (json.len > 0 && ledger_stalled(l)))
-        return ERR_IO;
-    e = ledger_control_new(l, json, &item);
-    if (e != ERR_OK)
-        return e;
-    item->waited = wait;
-    ledger_push(l, &item->entry, &item->entry, true);
-    if (!wait)
-        return ERR_OK; /* the commit thread's now */
-    (void)pthread_mutex_lock(&l->control_lock);
-    while (!item->done)
-        (void)pthread_cond_wait(&l->control_done, &l->control_lock);
-    e = item->result;
-    (void)pthread_mutex_unlock(&l->control_lock);
-    free(item);
-    return e;
 }
 
 const char *

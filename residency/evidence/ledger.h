@@ -122,6 +122,11 @@ void ledger_collect(struct ledger *l, unsigned worker);
 /* Appends a control record (JCS text, at most WAL_PAYLOAD_MAX), from any thread; waits
  * for it to be durable when wait is set (not on a worker). */
 MUST_USE enum err ledger_control(struct ledger *l, struct slice json, bool wait);
+/* Several, one after the other in one batch: when this returns either all of them are durable or,
+ * on an error, none is in a log that goes on (after a failed write or sync none does). Not on
+ * a worker. */
+#define LEDGER_TOGETHER_MAX 8
+MUST_USE enum err ledger_control_together(struct ledger *l, const struct slice *json, size_t count);
 /* Waits until everything submitted before is durable or has failed; its done() calls are
  * then due (ledger_collect). Not on a worker. ERR_IO after a failed write or sync. */
 MUST_USE enum err ledger_drain(struct ledger *l);

@@ -186,6 +186,16 @@ finish(struct ledger *l, struct ledger_entry *first, struct ledger_entry *end, e
     }
 }
 
+/* Records that belong together and of which this batch has no room for the last. */
+static bool
+is_too_much(const struct ledger_entry *entry, size_t added)
+{
+    const struct ledger_control_item *item = (const void *)entry;
+
+    return added > 0 && entry->type == WAL_CONTROL &&
+           item->together_bytes > LEDGER_BATCH_MAX - added;
+}
+
 /* Entries from first on, as many as a batch holds; *end is the first that is left. */
 static enum err
 write_batch(struct ledger *l, struct ledger_entry *first, struct ledger_entry **end)
@@ -195,7 +205,8 @@ write_batch(struct ledger *l, struct ledger_entry *first, struct ledger_entry **
     size_t added = 0;
 
     wal_writer_begin(&l->writer);
-    for (*end = first; e == ERR_OK && *end != NULL && added < LEDGER_BATCH_MAX;
+    for (*end = first;
+         e == ERR_OK && *end != NULL && added < LEDGER_BATCH_MAX && !is_too_much(*end, added);
          *end = (*end)->next) {
         e = add_entry(l, *end);
         added += (*end)->len + WAL_FRAME_HEADER;

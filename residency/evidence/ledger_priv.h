@@ -61,6 +61,7 @@ uint64_t ledger_segment_usable(uint64_t size, uint64_t used);
 struct ledger_control_item {
     struct ledger_entry entry; /* first; type WAL_CONTROL */
     uint32_t opens_slot;       /* WAL_SLOT_NONE for other kinds */
+    size_t together_bytes;     /* of all that go into one batch, on the first; else 0 */
     bool waited;
     bool done;
     enum err result;

@@ -16,6 +16,7 @@
 
 #define IDENTITY_SUBJECT_MAX 512
 #define IDENTITY_ROLES_MAX 32
+#define IDENTITY_ISSUER_MAX 255
 #define IDENTITY_SKEW_S 60
 #define IDENTITY_API_KEY_MAX 128
 
@@ -66,8 +67,15 @@ struct identity_keys_opts {
 MUST_USE enum err identity_keys_load(const struct identity_keys_opts *opts, struct issues *issues,
                                      struct identity_keys **out);
 void identity_keys_free(struct identity_keys **k);
-/* Appends {"<issuer>":"<b64url digest>",...} sorted: for the control record. */
-void identity_keys_describe(const struct identity_keys *k, struct text *out);
+/* What is there: issuers and API keys by their names; keys in byte order, NULL at the end. */
+bool identity_keys_has_issuer(const struct identity_keys *k, struct slice id);
+bool identity_keys_has_api_key(const struct identity_keys *k, struct slice id);
+const char *identity_keys_api_id(const struct identity_keys *k, size_t i);
+/* For the control record (docs/formats.md section 5). SHA-256 over the JCS form of
+ * {"<issuer>":"<b64url SHA-256 of its key set's text>",...}: of one length, however many. */
+void identity_keys_issuers_digest(const struct identity_keys *k, uint8_t out[HASH_SIZE]);
+/* SHA-256 of the API keys' text; NULL without one. */
+const uint8_t *identity_keys_api_digest(const struct identity_keys *k);
 
 /* Remembers verified tokens by their SHA-256 until they expire; one per worker. Any change
  * of charter or keys needs identity_cache_clear(). Bounded, oldest give way. */

@@ -1,6 +1,7 @@
 /* The local material: one key set an issuer, and the rows of the API key file. */
 #include "residency/identity/identity_priv.h"
 
+#include "base/check.h"
 #include "base/json.h"
 #include "base/text.h"
 
@@ -65,8 +66,14 @@ load_issuers(const struct identity_keys_opts *opts, struct issues *issues, struc
     for (size_t i = 0; i < opts->issuer_count; i++) {
         struct identity_issuer *issuer = &k->issuers[k->issuer_count];
         const char *why = "";
-        enum err e = jwks_parse(opts->jwks_texts[i], &issuer->set, &why);
+        enum err e;
 
+        if (strlen(opts->issuers[i]) > IDENTITY_ISSUER_MAX) {
+            issues_add(issues, opts->jwks_files[i], 0, NULL, "its issuer is of more than %d bytes",
+                       IDENTITY_ISSUER_MAX);
+            continue;
+        }
+        e = jwks_parse(opts->jwks_texts[i], &issuer->set, &why);
         if (e == ERR_NOMEM)
             return e;
         if (e != ERR_OK) {
@@ -162,6 +169,8 @@ load_api_keys(const struct identity_keys_opts *opts, struct issues *issues, stru
     e = json_parse_file(opts->api_keys_text, opts->api_keys_file, issues, &doc);
     if (e != ERR_OK)
         return e == ERR_NOMEM ? e : ERR_OK; /* the fault is among the issues */
+    hash_sha256(opts->api_keys_text, k->api_digest);
+    k->has_api_keys = true;
     root = json_reader_root(doc, opts->api_keys_file, issues);
     e = read_rows(&root, k);
     json_free(&doc);
@@ -208,17 +217,51 @@ identity_keys_free(struct identity_keys **out)
     free(k);
 }
 
-void
-identity_keys_describe(const struct identity_keys *k, struct text *out)
+bool
+identity_keys_has_issuer(const struct identity_keys *k, struct slice id)
 {
-    text_add_char(out, '{');
+    return identity_keys_issuer(k, id) != NULL;
+}
+
+bool
+identity_keys_has_api_key(const struct identity_keys *k, struct slice id)
+{
+    return identity_keys_api_row(k, id) != NULL;
+}
+
+const char *
+identity_keys_api_id(const struct identity_keys *k, size_t i)
+{
+    return i < k->row_count ? k->rows[i].id : NULL;
+}
+
+void
+identity_keys_issuers_digest(const struct identity_keys *k, uint8_t out[HASH_SIZE])
+{
+    struct hash h;
+
+    hash_init(&h);
+    hash_add(&h, SLICE_LIT("{"));
     for (size_t i = 0; i < k->issuer_count; i++) {
+        char member[6 * IDENTITY_ISSUER_MAX + 64]; /* every byte escaped, and the digest */
+        struct text t;
+
+        text_init(&t, member, sizeof(member));
         if (i > 0)
-            text_add_char(out, ',');
-        text_add_json(out, slice_str(k->issuers[i].id));
-        text_add_str(out, ":\"");
-        text_add_b64url(out, slice_of(jwks_digest(k->issuers[i].set), HASH_SIZE));
-        text_add_char(out, '"');
+            text_add_char(&t, ',');
+        text_add_json(&t, slice_str(k->issuers[i].id));
+        text_add_str(&t, ":\"");
+        text_add_b64url(&t, slice_of(jwks_digest(k->issuers[i].set), HASH_SIZE));
+        text_add_char(&t, '"');
+        ASSERT(text_ok(&t));
+        hash_add(&h, text_slice(&t));
     }
-    text_add_char(out, '}');
+    hash_add(&h, SLICE_LIT("}"));
+    hash_final(&h, out);
+}
+
+const uint8_t *
+identity_keys_api_digest(const struct identity_keys *k)
+{
+    return k->has_api_keys ? k->api_digest : NULL;
 }

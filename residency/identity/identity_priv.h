@@ -28,6 +28,8 @@ struct identity_keys {
     size_t issuer_count;
     struct identity_api_row *rows; /* sorted by id */
     size_t row_count;
+    bool has_api_keys;
+    uint8_t api_digest[HASH_SIZE]; /* of the file that the rows are from */
 };
 
 const struct jwks *identity_keys_issuer(const struct identity_keys *k, struct slice id);

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { attestationsOf, chat, hashOf, isSignedBy, LONG, readLedger, useMesh } from './lib.mjs';
+import { attestationsOf, chat, hashOf, isSignedBy, LONG, readLedger, thumbprint, useMesh }
+  from './lib.mjs';
 import { killRounds } from './kill.mjs';
 
 const scene = useMesh();
@@ -64,6 +65,41 @@ function canonical(value) {
   }
   return JSON.stringify(value);
 }
+
+scene('the keys in force are on record, however many issuers there are', async (mesh) => {
+  const node = mesh.central;
+  const before = node.readConfig();
+  const [file] = Object.values(before.issuers);
+  const [name] = Object.keys(before.issuers);
+  const many = Object.fromEntries(Array.from({ length: 250 },
+    (_, i) => [`https://${String(i).padStart(52, 'i')}`, file]));
+  try {
+    await mesh.signCharter((charter) => {
+      for (const issuer of Object.keys(many)) {
+        charter.issuers[issuer] = charter.issuers[name];
+      }
+    });
+    await node.restart((config) => { Object.assign(config.issuers, many); });
+    const { issuers, ...config } = node.readConfig();
+    const bytes = (from) => readFileSync(path.resolve(node.dir, from));
+    const { nodes } = mesh.readCharter();
+    const print = (use) => thumbprint(nodes[node.name].keys.find((key) => key.use === use).jwk);
+    const { t, ...leaf } = node.readLedger().at(-1).control.find((one) => one.kind === 'keys');
+    assert.ok(t > 0);
+    assert.deepEqual(leaf, { advert: print('advert'), api_keys: hashOf(bytes(config.api_keys)),
+      attest: print('attest'), kind: 'keys', v: 1,
+      jwks: hashOf(canonical(Object.fromEntries(Object.entries(issuers)
+        .map(([issuer, from]) => [issuer, hashOf(bytes(from))])))) });
+  } finally {
+    await mesh.signCharter((charter) => {
+      for (const issuer of Object.keys(many)) {
+        delete charter.issuers[issuer];
+      }
+    });
+    await node.restart((config) => { config.issuers = before.issuers; });
+    await mesh.reload();
+  }
+});
 
 scene('the ledger holds no prompt, no answer, no address and no subject', async (mesh) => {
   const token = await mesh.token('acme/de', { subject: 'petra.secret' });

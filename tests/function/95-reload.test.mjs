@@ -110,6 +110,22 @@ for (const [name, damage] of faults) {
   });
 }
 
+scene('what a file says can\'t forge a second value in the log', async (mesh) => {
+  const config = readFileSync(mesh.central.config);
+  try {
+    mesh.central.changeConfig((value) => { value['x" event=forged y="'] = 1; });
+    const failed = await mesh.central.metric('portolan_reloads_failed_total');
+    mesh.central.child.signal('SIGHUP');
+    await mesh.central.until('the reload has failed', async () =>
+      await mesh.central.metric('portolan_reloads_failed_total') === failed + 1);
+    const line = mesh.central.child.tail(20).split('\n').find((one) => one.includes('reload.problem'));
+    assert.match(line, / path="[^"]+" problem="[^"]+"$/);
+    assert.ok(!line.includes('event=forged'), line);
+  } finally {
+    writeFileSync(mesh.central.config, config);
+  }
+});
+
 scene('portolan reload says what came of it', async (mesh) => {
   const good = await mesh.reloadBy(mesh.central);
   assert.equal(good.code, 0, good.stderr);

@@ -251,7 +251,7 @@ test_file_faults_name_the_line(void **state)
         unsigned line;
         const char *want;
     } rows[] = {
-        {"{\n  \"a\": 1,\n  \"a\": 2\n}", 3, "duplicate key"},
+        {"{\n  \"a\": 1,\n  \"a\": 2\n}", 3, "duplicate key \"a\""},
         {"{\n\n  \"a\": tru\n}", 3, "a value must begin here"},
         {"[1,\n2", 2, "the text ends inside an array"},
         {"// no comments here\n1", 1, "a value must begin here"},
@@ -341,7 +341,7 @@ test_commented_is_strict_elsewhere(void **state)
         {"[1] # c", 1, "only one value may stand here"},
         {"\"abc", 1, "the text ends inside a string"},
         {"\"abc\\", 1, "the text ends inside an escape"},
-        {"{\"a\":1,\n//\"a\":2,\n\"a\":3}", 3, "duplicate key"},
+        {"{\"a\":1,\n//\"a\":2,\n\"a\":3}", 3, "duplicate key \"a\""},
     };
 
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {

@@ -377,6 +377,61 @@ fill(struct env *e)
     return err;
 }
 
+static uint64_t
+frames_of(const struct env *e)
+{
+    struct ledger_stats stats;
+
+    ledger_stats(e->l, &stats);
+    return stats.frames;
+}
+
+/* A reload that failed half-way left the record of a charter that never was in force. */
+static void
+records_that_belong_together_are_all_there_or_none(void **state)
+{
+    struct env *e = env_new();
+    static char big[WAL_PAYLOAD_MAX + 1];
+    const struct slice good[] = {SLICE_LIT("{\"kind\":\"charter\",\"v\":1}"),
+                                 SLICE_LIT("{\"kind\":\"keys\",\"v\":1}"),
+                                 SLICE_LIT("{\"kind\":\"geoip\",\"v\":1}")};
+    struct slice bad[ARRAY_COUNT(good)];
+    struct ledger_stats before, after;
+    unsigned reserved = 0;
+
+    (void)state;
+    memset(big, ' ', sizeof(big));
+    assert_int_equal(ledger_drain(e->l), ERR_OK);
+    ledger_stats(e->l, &before);
+    assert_int_equal(ledger_control_together(e->l, good, ARRAY_COUNT(good)), ERR_OK);
+    ledger_stats(e->l, &after);
+    assert_int_equal(after.frames, before.frames + ARRAY_COUNT(good));
+    assert_int_equal(after.batches, before.batches + 1);
+    memcpy(bad, good, sizeof(bad));
+    bad[2] = slice_of(big, sizeof(big));
+    assert_int_equal(ledger_control_together(e->l, bad, ARRAY_COUNT(bad)), ERR_TOOBIG);
+    assert_int_equal(frames_of(e), after.frames);
+    /* Room for the first, not for all. */
+    wait_for_segments(e, 2);
+    nosync_disk_full(true);
+    while (ledger_reserve(e->l) == ERR_OK)
+        reserved++;
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
+        bad[i] = slice_of(big, WAL_PAYLOAD_MAX);
+    ledger_release(e->l);
+    ledger_release(e->l);
+    assert_int_equal(ledger_control_together(e->l, bad, ARRAY_COUNT(bad)), ERR_FULL);
+    assert_int_equal(frames_of(e), after.frames);
+    /* What had been promised to the first is free again. */
+    assert_int_equal(ledger_control(e->l, slice_of(big, WAL_PAYLOAD_MAX), true), ERR_OK);
+    for (unsigned i = 2; i < reserved; i++)
+        ledger_release(e->l);
+    nosync_disk_full(false);
+    ledger_close(&e->l);
+    assert_int_equal(fixture_audit(e->f).faults, 0);
+    env_free(e);
+}
+
 /* A full disk: admission stops in time, and everything that was admitted finds room. */
 static void
 full_disk_stops_admission_not_evidence(void **state)
@@ -677,6 +732,7 @@ main(void)
         cmocka_unit_test(open_requests_are_closed_as_lost),
         cmocka_unit_test(indices_are_contiguous_with_four_threads),
         cmocka_unit_test(control_records_are_kept),
+        cmocka_unit_test(records_that_belong_together_are_all_there_or_none),
         cmocka_unit_test(shards_by_tenant_and_month),
         cmocka_unit_test(full_disk_stops_admission_not_evidence),
         cmocka_unit_test(failed_sync_is_for_good),

@@ -165,17 +165,76 @@ test_a_damaged_key_set_is_named(void **state)
     issues_free(&issues);
 }
 
+/* Whatever the number and length of issuers: the control record has one digest for all. */
 static void
-test_describe_names_issuer_and_digest(void **state)
+test_issuers_at_their_maxima_have_one_digest(void **state)
 {
+    static char ids[CHARTER_ISSUERS_MAX][IDENTITY_ISSUER_MAX + 2];
+    static char jcs[CHARTER_ISSUERS_MAX * (IDENTITY_ISSUER_MAX + 64)];
+    const char *issuers[CHARTER_ISSUERS_MAX];
+    const char *files[CHARTER_ISSUERS_MAX];
+    struct slice texts[CHARTER_ISSUERS_MAX];
+    struct identity_keys_opts opts = {.issuers = issuers,
+                                      .jwks_files = files,
+                                      .jwks_texts = texts,
+                                      .issuer_count = CHARTER_ISSUERS_MAX};
     struct scene *s = *state;
-    char out[256];
+    struct issues *issues = issues_new();
+    struct identity_keys *keys = NULL;
+    uint8_t set[HASH_SIZE], want[HASH_SIZE], got[HASH_SIZE];
+    char jwks[512];
     struct text t;
 
-    text_init(&t, out, sizeof(out) - 1);
-    identity_keys_describe(s->keys, &t);
-    assert_int_equal(t.used, strlen("{\"" SCENE_ISSUER "\":\"\"}") + 43);
-    assert_true(slice_starts(text_slice(&t), SLICE_LIT("{\"" SCENE_ISSUER "\":\"")));
+    text_init(&t, jwks, sizeof(jwks));
+    text_add_str(&t, "{\"keys\":[");
+    assert_int_equal(key_to_jwk(s->signer, &t), ERR_OK);
+    text_add_str(&t, "]}");
+    hash_sha256(text_slice(&t), set);
+    for (size_t i = 0; i < CHARTER_ISSUERS_MAX; i++) {
+        memset(ids[i], 'a', IDENTITY_ISSUER_MAX);
+        (void)text_format(ids[i], 4, "%03zu", i);
+        ids[i][3] = 'a';
+        issuers[CHARTER_ISSUERS_MAX - 1 - i] = ids[i]; /* they come in any order */
+        files[i] = "jwks.json";
+        texts[i] = text_slice(&t);
+    }
+    assert_int_equal(identity_keys_load(&opts, issues, &keys), ERR_OK);
+    identity_keys_issuers_digest(keys, got);
+    text_init(&t, jcs, sizeof(jcs));
+    for (size_t i = 0; i < CHARTER_ISSUERS_MAX; i++) {
+        text_addf(&t, "%c\"%s\":\"", i == 0 ? '{' : ',', ids[i]);
+        text_add_b64url(&t, slice_of(set, HASH_SIZE));
+        text_add_char(&t, '"');
+    }
+    text_add_char(&t, '}');
+    assert_true(text_ok(&t));
+    hash_sha256(text_slice(&t), want);
+    assert_memory_equal(got, want, HASH_SIZE);
+    assert_null(identity_keys_api_digest(keys));
+    identity_keys_free(&keys);
+    ids[0][IDENTITY_ISSUER_MAX] = 'a';
+    assert_int_equal(identity_keys_load(&opts, issues, &keys), ERR_BADMSG);
+    issues_free(&issues);
+}
+
+static void
+test_the_file_of_api_keys_has_a_digest(void **state)
+{
+    const struct slice text = SLICE_LIT("{\"v\":1,\"keys\":[]}");
+    struct issues *issues = issues_new();
+    struct identity_keys *keys = NULL;
+    uint8_t want[HASH_SIZE];
+
+    (void)state;
+    assert_int_equal(
+        identity_keys_load(
+            &(struct identity_keys_opts){.api_keys_file = "api-keys.json", .api_keys_text = text},
+            issues, &keys),
+        ERR_OK);
+    hash_sha256(text, want);
+    assert_memory_equal(identity_keys_api_digest(keys), want, HASH_SIZE);
+    identity_keys_free(&keys);
+    issues_free(&issues);
 }
 
 static void
@@ -194,11 +253,17 @@ main(void)
 {
 #define ROW(test) cmocka_unit_test_setup_teardown(test, scene_setup, scene_teardown)
     const struct CMUnitTest tests[] = {
-        ROW(test_a_key_counts_in_either_field), ROW(test_another_secret_of_a_known_id_is_unknown),
-        ROW(test_an_unknown_id_is_unknown),     ROW(test_an_expired_key_is_expired),
-        ROW(test_a_tenant_may_refuse_keys),     ROW(test_what_has_not_the_shape_is_malformed),
-        ROW(test_new_refuses_a_bad_id),         ROW(test_a_damaged_key_file_is_named),
-        ROW(test_a_damaged_key_set_is_named),   ROW(test_describe_names_issuer_and_digest),
+        ROW(test_a_key_counts_in_either_field),
+        ROW(test_another_secret_of_a_known_id_is_unknown),
+        ROW(test_an_unknown_id_is_unknown),
+        ROW(test_an_expired_key_is_expired),
+        ROW(test_a_tenant_may_refuse_keys),
+        ROW(test_what_has_not_the_shape_is_malformed),
+        ROW(test_new_refuses_a_bad_id),
+        ROW(test_a_damaged_key_file_is_named),
+        ROW(test_a_damaged_key_set_is_named),
+        ROW(test_issuers_at_their_maxima_have_one_digest),
+        ROW(test_the_file_of_api_keys_has_a_digest),
         ROW(test_every_reason_has_a_row),
     };
 

@@ -222,6 +222,25 @@ test_a_reserve_that_there_is_no_room_for_is_an_error(void **state)
     close_play(&p);
 }
 
+static void
+test_an_address_in_use_is_told_from_other_faults(void **state)
+{
+    struct address at;
+    socklen_t len = sizeof(at.storage);
+    int first = -1;
+    int second = -1;
+
+    (void)state;
+    assert_int_equal(address_parse("127.0.0.1", 0, &at), ERR_OK);
+    assert_int_equal(listener_open(&at, &first), ERR_OK);
+    assert_int_equal(getsockname(first, (struct sockaddr *)&at.storage, &len), 0);
+    assert_int_equal(listener_open(&at, &second), ERR_EXIST);
+    assert_int_equal(second, -1);
+    (void)close(first);
+    assert_int_equal(address_parse("203.0.113.1", 1, &at), ERR_OK);
+    assert_int_equal(listener_open(&at, &second), ERR_IO);
+}
+
 int
 main(void)
 {
@@ -229,6 +248,7 @@ main(void)
         cmocka_unit_test(test_spare_descriptors_serve_when_the_process_has_none_left),
         cmocka_unit_test(test_without_descriptors_it_rests_and_goes_on),
         cmocka_unit_test(test_a_rest_comes_after_one_turns_share),
+        cmocka_unit_test(test_an_address_in_use_is_told_from_other_faults),
         cmocka_unit_test(test_a_reserve_that_there_is_no_room_for_is_an_error),
     };
 

@@ -25,7 +25,9 @@ struct scene {
     char dir[64];
     char mesh[96];
     char out[96];
-    char *text; /* what the last command wrote to standard output */
+    char err[96];
+    char *text;   /* what the last command wrote to standard output */
+    char *errors; /* and to standard error */
 };
 
 static inline int
@@ -37,7 +39,30 @@ remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
     return remove(path);
 }
 
-/* Runs a command; NULL ends the list. Standard output goes into s->text. */
+/* Output goes to a file from here on; gives what it went to before. */
+static inline int
+redirect(int fd, FILE *stream, const char *file)
+{
+    int saved;
+    int to;
+
+    (void)fflush(stream);
+    saved = dup(fd);
+    to = open(file, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(saved >= 0 && to >= 0 && dup2(to, fd) >= 0);
+    (void)close(to);
+    return saved;
+}
+
+static inline void
+restore(int fd, FILE *stream, int saved)
+{
+    (void)fflush(stream);
+    assert_true(dup2(saved, fd) >= 0);
+    (void)close(saved);
+}
+
+/* Runs a command; NULL ends the list. Its output goes into s->text and s->errors. */
 static inline int
 run(struct scene *s, const char *first, ...)
 {
@@ -45,8 +70,8 @@ run(struct scene *s, const char *first, ...)
     size_t len = 0;
     int argc = 1;
     int code;
-    int saved;
-    int fd;
+    int out;
+    int err;
     va_list ap;
 
     va_start(ap, first);
@@ -56,20 +81,18 @@ run(struct scene *s, const char *first, ...)
         assert_non_null(argv[argc++]);
     }
     va_end(ap);
-    (void)fflush(stdout);
-    saved = dup(STDOUT_FILENO);
-    fd = open(s->out, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
-    assert_true(saved >= 0 && fd >= 0 && dup2(fd, STDOUT_FILENO) >= 0);
+    out = redirect(STDOUT_FILENO, stdout, s->out);
+    err = redirect(STDERR_FILENO, stderr, s->err);
     code = command_main(argc, argv);
-    (void)fflush(stdout);
-    assert_true(dup2(saved, STDOUT_FILENO) >= 0);
-    (void)close(saved);
-    (void)close(fd);
+    restore(STDOUT_FILENO, stdout, out);
+    restore(STDERR_FILENO, stderr, err);
     for (int i = 1; i < argc; i++)
         free(argv[i]);
     free(s->text);
-    s->text = NULL;
+    free(s->errors);
+    s->text = s->errors = NULL;
     assert_int_equal(file_read(s->out, 1u << 24, &s->text, &len), ERR_OK);
+    assert_int_equal(file_read(s->err, 1u << 24, &s->errors, &len), ERR_OK);
     return code;
 }
 
@@ -94,6 +117,7 @@ setup(void **state)
     assert_non_null(mkdtemp(s->dir));
     assert_true(text_format(s->mesh, sizeof(s->mesh), "%s/mesh", s->dir));
     assert_true(text_format(s->out, sizeof(s->out), "%s/stdout", s->dir));
+    assert_true(text_format(s->err, sizeof(s->err), "%s/stderr", s->dir));
     *state = s;
     return 0;
 }
@@ -118,6 +142,7 @@ teardown(void **state)
 
     (void)nftw(s->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
     free(s->text);
+    free(s->errors);
     free(s);
     return 0;
 }

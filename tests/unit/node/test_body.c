@@ -58,6 +58,8 @@ test_refused(void **state)
         const char *param; /* NULL: none named */
     } rows[] = {
         {"", NULL},
+        {"{\"model\":\"m\",\"seed\":1,\"seed\":2}", "seed"},
+        {"{\"model\":\"m\",\"x\":[{\"a b\":1,\"a b\":2}]}", NULL},
         {"[]", NULL},
         {"\"model\"", NULL},
         {"{\"model\":\"m\"", NULL},
@@ -68,7 +70,7 @@ test_refused(void **state)
         {"{\"model\":[\"m\"]}", "model"},
         {"{\"a\":{\"model\":\"m\"}}", "model"},
         {"{\"Model\":\"m\"}", "model"},
-        {"{\"model\":\"m\",\"model\":\"n\"}", NULL},
+        {"{\"model\":\"m\",\"model\":\"n\"}", "model"},
         {"{\"model\":\"m\",\"mod\\u0065l\":\"n\"}", NULL},
         {"{\"model\":\"m\",\"a\":{\"u\\u0072l\":\"http://evil.example/\"}}", NULL},
         {"{\"model\":\"m\",\"stream\":1}", "stream"},
