@@ -98,7 +98,11 @@ note_permit(struct audit *a, const struct wal_frame *frame, const uint8_t id[16]
         audit_fault(a, frame->seq, "the records of one request stand in two shards");
     i = open->count++;
     open->a1[i].index = frame->index;
+    open->a1[i].permit = a->a1.permit;
     hash_sha256(frame->payload, open->a1[i].hash);
+    memcpy(open->a1[i].target,
+           a->a1.target_backend[0] != '\0' ? a->a1.target_backend : a->a1.target_node,
+           sizeof(open->a1[i].target));
     return ERR_OK;
 }
 
@@ -110,7 +114,7 @@ note_denial(struct audit *a, const struct wal_frame *frame, const uint8_t id[16]
     switch (requests_find(a->requests, id, &open)) {
     case REQUESTS_UNSEEN:
         return requests_add_refused(a->requests, id);
-    case REQUESTS_OPEN: /* refused after an earlier attempt: its A2 may name this one */
+    case REQUESTS_OPEN: /* refused after an earlier attempt: no attempt itself */
         return note_permit(a, frame, id);
     case REQUESTS_REFUSED:
         audit_fault(a, frame->seq, "a second refusal of one request");
@@ -149,12 +153,36 @@ check_a1(struct audit *a, const struct wal_frame *frame)
     return e;
 }
 
+/* An A2 is not signed: what it says of the attempts counts as far as the signed A1s say it. */
+static void
+check_attempts(struct audit *a, const struct wal_frame *frame, const struct requests_open *open)
+{
+    const struct record_a2_view *a2 = &a->a2;
+    uint8_t hash[HASH_SIZE];
+    size_t len = sizeof(hash), count = 0, last = 0;
+    bool same = true;
+
+    for (size_t i = 0; i < open->count; i++) {
+        if (!open->a1[i].permit)
+            continue;
+        same = same && count < a2->attempt_count &&
+               a2->attempts[count].index == open->a1[i].index &&
+               strcmp(a2->attempts[count].target, open->a1[i].target) == 0;
+        count++;
+        last = i;
+    }
+    if (!same || count != a2->attempt_count)
+        audit_fault(a, frame->seq, "attempts are not the permits of that request, in their order");
+    if (!text_unb64url(slice_str(a2->a1_hash), hash, &len) || len != sizeof(hash) ||
+        a2->a1_index != open->a1[last].index ||
+        memcmp(hash, open->a1[last].hash, sizeof(hash)) != 0)
+        audit_fault(a, frame->seq, "hash and index of a1 are not the last attempt's");
+}
+
 static void
 close_request(struct audit *a, const struct wal_frame *frame, const uint8_t id[16])
 {
     struct requests_open *open = NULL;
-    uint8_t hash[HASH_SIZE];
-    size_t len = sizeof(hash), i = 0;
     enum requests_state state = requests_find(a->requests, id, &open);
 
     if (state != REQUESTS_OPEN) {
@@ -163,13 +191,7 @@ close_request(struct audit *a, const struct wal_frame *frame, const uint8_t id[1
                                              : "an A2 without a permit");
         return;
     }
-    if (!text_unb64url(slice_str(a->a2.a1_hash), hash, &len) || len != sizeof(hash))
-        memset(hash, 0, sizeof(hash));
-    while (i < open->count && (open->a1[i].index != a->a2.a1_index ||
-                               memcmp(open->a1[i].hash, hash, sizeof(hash)) != 0))
-        i++;
-    if (i == open->count)
-        audit_fault(a, frame->seq, "hash and index of a1 name no A1 of that request");
+    check_attempts(a, frame, open);
     if (open->slot != frame->slot)
         audit_fault(a, frame->seq, "the records of one request stand in two shards");
     requests_close(a->requests, open);

@@ -24,10 +24,16 @@ enum step { /* one frame each */
             PERMIT_SHARD,  /* claims another shard */
             PERMIT_TENANT, /* names another tenant */
             DENY,
-            CLOSE,       /* the A2 of TXN's last permit */
-            CLOSE_HASH,  /* with another hash */
-            CLOSE_INDEX, /* with another index */
-            SKIP,        /* the next leaf index is left out */
+            CLOSE,           /* the A2 of TXN's last permit */
+            CLOSE_HASH,      /* with another hash */
+            CLOSE_INDEX,     /* with another index */
+            CLOSE_FIRST,     /* the A2 of TXN's first permit */
+            CLOSE_NONE,      /* without attempts */
+            CLOSE_MORE,      /* with an attempt that has no A1 */
+            CLOSE_TWICE,     /* with the last attempt in the place of the first */
+            CLOSE_LEAF,      /* with an attempt that names another leaf */
+            CLOSE_ELSEWHERE, /* with an attempt that went to another backend */
+            SKIP,            /* the next leaf index is left out */
             RUN_END,
             RUN_END_COUNT,
 };
@@ -37,8 +43,9 @@ struct book {
     char dir[200];
     struct wal_writer w;
     uint64_t leaf;
-    uint64_t a1_leaf;
-    uint8_t a1_hash[32];
+    size_t permits; /* and their leaves and hashes */
+    uint64_t a1_leaf[8];
+    uint8_t a1_hash[8][32];
 };
 
 static enum err
@@ -94,22 +101,38 @@ add_a1(struct book *b, enum step step)
     assert_int_equal(record_a1_write(b->f->signer, NULL, 0, &a1, &text, hash), ERR_OK);
     if (step == PERMIT_FORGED)
         storage[text.used - 10] = storage[text.used - 10] == 'A' ? 'B' : 'A';
-    hash_sha256(text_slice(&text), b->a1_hash);
-    b->a1_leaf = b->leaf;
+    if (step != DENY) {
+        hash_sha256(text_slice(&text), b->a1_hash[b->permits]);
+        b->a1_leaf[b->permits++] = b->leaf;
+    }
     assert_int_equal(wal_writer_add(&b->w, WAL_A1, 0, b->leaf++, text_slice(&text)), ERR_OK);
 }
 
 static void
 add_a2(struct book *b, enum step step)
 {
-    struct record_attempt attempt = {.outcome = "ok", .status = 200, .target = "de-1"};
+    struct record_attempt attempts[9];
+    size_t count = step == CLOSE_FIRST ? 1 : b->permits;
+    size_t last = count == 0 ? 0 : count - 1;
     uint8_t hash[32], storage[RECORD_A2_MAX];
     struct record_a2 a2;
     struct text text;
 
-    memcpy(hash, b->a1_hash, sizeof(hash));
+    for (size_t i = 0; i < 9; i++)
+        attempts[i] = (struct record_attempt){.index = i < count ? b->a1_leaf[i] : 99,
+                                              .outcome = "ok",
+                                              .status = 200,
+                                              .target = "de-1"};
+    memcpy(hash, b->a1_hash[last], sizeof(hash));
     hash[0] ^= step == CLOSE_HASH;
-    a2 = fixture_a2(TXN, SHARD, hash, b->a1_leaf + (step == CLOSE_INDEX), &attempt);
+    a2 = fixture_a2(TXN, SHARD, hash, b->a1_leaf[last] + (step == CLOSE_INDEX), attempts);
+    a2.attempt_count = step == CLOSE_NONE ? 0 : count + (step == CLOSE_MORE);
+    if (step == CLOSE_TWICE)
+        attempts[0] = attempts[last];
+    if (step == CLOSE_LEAF)
+        attempts[0].index++;
+    if (step == CLOSE_ELSEWHERE)
+        memcpy(attempts[0].target, "de-2", 5);
     text_init(&text, storage, sizeof(storage));
     assert_int_equal(record_a2_write(&a2, &text), ERR_OK);
     assert_int_equal(wal_writer_add(&b->w, WAL_A2, 0, b->leaf++, text_slice(&text)), ERR_OK);
@@ -135,7 +158,7 @@ add_step(struct book *b, enum step step)
         add_control(b, json);
     } else if (step == SKIP) {
         b->leaf++;
-    } else if (step == CLOSE || step == CLOSE_HASH || step == CLOSE_INDEX) {
+    } else if (step >= CLOSE && step <= CLOSE_ELSEWHERE) {
         add_a2(b, step);
     } else {
         add_a1(b, step);
@@ -212,9 +235,15 @@ verdicts(void **state)
         {{RUN_START, SHARD_OPEN, PERMIT, CLOSE, PERMIT, RUN_END}, 1, "behind the A2", 0, false},
         {{RUN_START, SHARD_OPEN, CLOSE, RUN_END}, 1, "without a permit", 0, false},
         {{RUN_START, SHARD_OPEN, DENY, CLOSE, RUN_END}, 1, "without a permit", 0, false},
-        {{RUN_START, SHARD_OPEN, PERMIT, CLOSE_HASH, RUN_END}, 1, "name no A1", 0, false},
-        {{RUN_START, SHARD_OPEN, PERMIT, CLOSE_INDEX, RUN_END}, 1, "name no A1", 0, false},
-        {{RUN_START, SHARD_OPEN, PERMIT, PERMIT_OTHER, CLOSE, RUN_END}, 2, "name no A1", 1, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, CLOSE_HASH, RUN_END}, 1, "last attempt's", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, CLOSE_INDEX, RUN_END}, 1, "last attempt's", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, PERMIT_OTHER, CLOSE, RUN_END}, 3, "last att", 1, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, PERMIT, CLOSE_FIRST, RUN_END}, 2, "in their", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, CLOSE_NONE, RUN_END}, 1, "not the permits", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, CLOSE_MORE, RUN_END}, 1, "not the permits", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, PERMIT, CLOSE_TWICE, RUN_END}, 1, "permits", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, CLOSE_LEAF, RUN_END}, 1, "not the permits", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, CLOSE_ELSEWHERE, RUN_END}, 1, "permits", 0, false},
         {{RUN_START, SHARD_OPEN, PERMIT_FORGED, CLOSE, RUN_END}, 1, "does not verify", 0, false},
         {{RUN_START, SHARD_OPEN, PERMIT_SHARD, CLOSE, RUN_END}, 1, "another shard", 0, false},
         {{RUN_START, SHARD_OPEN, PERMIT_TENANT, CLOSE, RUN_END}, 1, "another tenant", 0, false},

@@ -86,22 +86,32 @@ make_a1(const struct env *e, const char *txn, uint32_t attempt, unsigned worker,
     entry->len = text.used;
 }
 
-/* Makes the A2 of an A1 entry that is done; in the same storage. */
+/* Makes the A2 of an A1 entry that is done; in the same storage. leaves: of every attempt. */
 static void
-make_a2(const struct env *e, const char *txn, struct ledger_entry *entry)
+make_a2_of(const struct env *e, const char *txn, const uint64_t *leaves, size_t count,
+           struct ledger_entry *entry)
 {
-    struct record_attempt attempt = {
-        .index = entry->index, .outcome = "ok", .status = 200, .target = "de-1"};
+    struct record_attempt attempts[RECORD_ATTEMPTS_MAX];
     uint8_t hash[32];
     struct record_a2 a2;
     struct text text;
 
+    for (size_t i = 0; i < count; i++)
+        attempts[i] = (struct record_attempt){
+            .index = leaves[i], .outcome = "ok", .status = 200, .target = "de-1"};
     hash_sha256(slice_of(entry->bytes, entry->len), hash);
-    a2 = fixture_a2(txn, e->shard.id, hash, entry->index, &attempt);
+    a2 = fixture_a2(txn, e->shard.id, hash, entry->index, attempts);
+    a2.attempt_count = count;
     text_init(&text, entry->bytes, RECORD_A2_MAX);
     assert_int_equal(record_a2_write(&a2, &text), ERR_OK);
     entry->type = WAL_A2;
     entry->len = text.used;
+}
+
+static void
+make_a2(const struct env *e, const char *txn, struct ledger_entry *entry)
+{
+    make_a2_of(e, txn, &entry->index, 1, entry);
 }
 
 static enum err
@@ -395,11 +405,14 @@ full_disk_stops_admission_not_evidence(void **state)
     assert_int_equal(fill(e), ERR_FULL);
     assert_false(ledger_healthy(e->l));
     for (unsigned i = 0; i < open; i++) {
+        uint64_t leaves[3] = {entries[i].index};
+
         for (uint32_t attempt = 1; attempt < 3; attempt++) {
             make_a1(e, txns[i], attempt, 0, &entries[i]);
             assert_int_equal(submit_wait(e->l, e->waiters, &entries[i]), ERR_OK);
+            leaves[attempt] = entries[i].index;
         }
-        make_a2(e, txns[i], &entries[i]);
+        make_a2_of(e, txns[i], leaves, 3, &entries[i]);
     }
     submit_all(e, entries, open);
     assert_int_equal(fill(e), ERR_FULL);

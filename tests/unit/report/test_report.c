@@ -155,7 +155,7 @@ request(struct scene *s, size_t node, const struct record_a1 *a1, const uint8_t 
         bool end_it, uint8_t hash[HASH_SIZE])
 {
     struct ledger_entry *entry = calloc(1, sizeof(*entry));
-    struct record_attempt attempt = {.outcome = "ok", .status = 200, .target = "de-1"};
+    struct record_attempt attempt = {.outcome = "ok", .status = 200};
     struct record_a2 a2;
     struct text t;
 
@@ -167,7 +167,10 @@ request(struct scene *s, size_t node, const struct record_a1 *a1, const uint8_t 
     if (!a1->permit) {
         ledger_release(s->ledger);
     } else if (end_it) {
+        const char *target = a1->target_node != NULL ? a1->target_node : a1->target_backend;
+
         attempt.index = entry->index;
+        assert_true(slice_copy_str(slice_str(target), attempt.target, sizeof(attempt.target)));
         a2 = fixture_a2(a1->txn, s->shard.id, hash, entry->index, &attempt);
         a2.prompt_tokens = 11;
         a2.completion_tokens = 7;
