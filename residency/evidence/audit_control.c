@@ -74,17 +74,38 @@ add_claim(struct audit *a, const struct wal_frame *frame)
     return ERR_OK;
 }
 
+/* What the node says of itself and of its law. */
+static void
+check_state(struct audit *a, const struct wal_frame *frame, enum control_kind kind)
+{
+    struct control_charter charter;
+    char run[CONTROL_RUN_HEX];
+
+    if (kind == CONTROL_CHARTER && !control_read_charter(frame->payload, &charter))
+        audit_fault(a, frame->seq, "charter is malformed");
+    if (kind == CONTROL_KEYS && !control_keys_ok(frame->payload))
+        audit_fault(a, frame->seq, "keys is malformed");
+    if (kind == CONTROL_GEOIP && !control_geoip_ok(frame->payload))
+        audit_fault(a, frame->seq, "geoip is malformed");
+    if (kind == CONTROL_REFUSALS && !control_refusals_ok(frame->payload))
+        audit_fault(a, frame->seq, "refusals is malformed");
+    if (kind == CONTROL_RECOVERY &&
+        (!control_read_recovery(frame->payload, run) || strcmp(run, a->run) != 0))
+        audit_fault(a, frame->seq, "recovery is malformed or names another run");
+}
+
 enum err
 audit_control(struct audit *a, const struct wal_frame *frame)
 {
     struct control_shard shard;
+    enum control_kind kind = control_kind(frame->payload);
     uint64_t frames = 0;
     enum err e = ERR_OK;
 
     a->out->controls++;
     if (frame->slot != WAL_SLOT_NONE || frame->index != 0)
         audit_fault(a, frame->seq, "a control frame with a slot or an index");
-    switch (control_kind(frame->payload)) {
+    switch (kind) {
     case CONTROL_RUN_START:
         check_start(a, frame);
         break;
@@ -102,7 +123,15 @@ audit_control(struct audit *a, const struct wal_frame *frame)
     case CONTROL_PREVIOUS_END:
         e = add_claim(a, frame);
         break;
-    case CONTROL_OTHER:
+    case CONTROL_CHARTER:
+    case CONTROL_KEYS:
+    case CONTROL_GEOIP:
+    case CONTROL_REFUSALS:
+    case CONTROL_RECOVERY:
+        check_state(a, frame, kind);
+        break;
+    case CONTROL_OTHER: /* what can't be read could say anything */
+        audit_fault(a, frame->seq, "a control record of no known kind, or not in its form");
         break;
     }
     return e;

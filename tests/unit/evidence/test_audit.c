@@ -261,6 +261,82 @@ verdicts(void **state)
         check_case(&cases[i]);
 }
 
+#define DIGEST "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+/* One control record within a run that is right. */
+static void
+check_control(const char *json, unsigned faults)
+{
+    struct book b;
+    struct told told = {.wanted = NULL};
+    struct audit_result r;
+
+    book_open(&b);
+    {
+        const struct charter *charters[] = {&b.f->charter};
+        struct audit_opts opts = {.dir = b.f->dir,
+                                  .charters = charters,
+                                  .charter_count = 1,
+                                  .fault = note_fault,
+                                  .context = &told};
+
+        wal_writer_begin(&b.w);
+        add_step(&b, RUN_START);
+        add_control(&b, json);
+        add_step(&b, RUN_END);
+        assert_int_equal(wal_writer_commit(&b.w), ERR_OK);
+        assert_int_equal(audit_ledger(&opts, &r), ERR_OK);
+    }
+    if (r.faults != faults)
+        fail_msg("%u faults, not %u: %s", (unsigned)r.faults, faults, json);
+    wal_writer_fini(&b.w);
+    fixture_free(b.f);
+}
+
+static void
+control_records_have_one_form(void **state)
+{
+    static const char *const good[] = {
+        "{\"digest\":\"" DIGEST "\",\"kind\":\"charter\",\"t\":1,\"v\":1,\"version\":3}",
+        "{\"attest\":\"" DIGEST "\",\"jwks\":{},\"kind\":\"keys\",\"t\":1,\"v\":1}",
+        "{\"attest\":\"" DIGEST "\",\"jwks\":{\"https://a\":\"" DIGEST "\",\"b\":\"" DIGEST
+        "\"},\"kind\":\"keys\",\"t\":1,\"v\":1}",
+        "{\"built\":7,\"digest\":\"" DIGEST
+        "\",\"kind\":\"geoip\",\"t\":1,\"type\":\"City\",\"v\":1}",
+        "{\"counts\":{\"not_found\":2,\"overloaded\":1},\"from\":1,\"kind\":\"refusals\","
+        "\"t\":2,\"to\":2,\"v\":1}",
+        "{\"cut_bytes\":9,\"kind\":\"recovery\",\"lost\":1,\"run\":\"" RUN_HEX
+        "\",\"t\":1,\"v\":1}",
+    };
+    static const char *const bad[] = {
+        "",
+        "{}",
+        "geoip",
+        "{\"kind\":\"charter\",\"v\":1}",
+        "{\"kind\":\"of another version\",\"t\":1,\"v\":1}",
+        "{\"digest\":\"AAAA\",\"kind\":\"charter\",\"t\":1,\"v\":1,\"version\":3}",
+        "{\"digest\":\"" DIGEST "\",\"kind\":\"charter\",\"t\":1,\"v\":1,\"version\":-3}",
+        "{\"digest\":\"" DIGEST "\",\"kind\":\"charter\",\"t\":1,\"v\":1,\"version\":3} ",
+        "{\"digest\":\"" DIGEST "\",\"kind\":\"keys\",\"t\":1,\"v\":1}",
+        "{\"attest\":\"" DIGEST "\",\"kind\":\"keys\",\"t\":1,\"v\":1}",
+        "{\"attest\":\"" DIGEST "\",\"jwks\":{\"a\":1},\"kind\":\"keys\",\"t\":1,\"v\":1}",
+        "{\"built\":7,\"digest\":\"" DIGEST "\",\"kind\":\"geoip\",\"t\":1,\"v\":1}",
+        "{\"built\":7,\"digest\":\"" DIGEST
+        "\",\"kind\":\"geoip\",\"t\":1,\"type\":\"City\",\"v\":2}",
+        "{\"counts\":{\"not_found\":2 },\"from\":1,\"kind\":\"refusals\",\"t\":2,\"to\":2,"
+        "\"v\":1}",
+        "{\"counts\":{\"not_found\":2},\"kind\":\"refusals\",\"t\":2,\"v\":1}",
+        "{\"cut_bytes\":9,\"kind\":\"recovery\",\"lost\":1,\"run\":\"of another\",\"t\":1,"
+        "\"v\":1}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(good); i++)
+        check_control(good[i], 0);
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
+        check_control(bad[i], 1);
+}
+
 static void
 folder_without_runs(void **state)
 {
@@ -278,6 +354,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(verdicts),
+        cmocka_unit_test(control_records_have_one_form),
         cmocka_unit_test(folder_without_runs),
     };
 
