@@ -142,6 +142,9 @@ check_a1(struct audit *a, const struct wal_frame *frame)
     if (check_leaf(a, frame, a->a1.shard) &&
         strcmp(a->a1.tenant, a->shards[frame->slot].tenant) != 0)
         audit_fault(a, frame->seq, "the record names another tenant than its shard's");
+    /* The signature ties iss to jti's node; run_start is not signed. */
+    if (a->node[0] != '\0' && strcmp(a->a1.node, a->node) != 0)
+        audit_fault(a, frame->seq, "the record was made by another node than run_start names");
     check_signature(a, frame);
     if (a->a1.permit)
         a->out->permits++;
@@ -289,6 +292,7 @@ audit_run(struct audit *a, const char *runs_dir, const char *name, bool is_newes
     a->run = name + LEDGER_RUN_AT;
     a->runs[a->run_count].name = name;
     a->started = a->ended = false;
+    a->node[0] = '\0';
     a->shard_count = 0;
     a->out->runs++;
     while ((e = wal_reader_next(reader, &frame)) == ERR_OK) {

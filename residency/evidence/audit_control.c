@@ -29,6 +29,16 @@ add_shard(struct audit *a, const struct control_shard *shard)
     return ERR_OK;
 }
 
+static bool
+is_mesh_given(const struct audit *a, const char *mesh)
+{
+    for (size_t i = 0; i < a->opts->charter_count; i++) {
+        if (strcmp(a->opts->charters[i]->mesh, mesh) == 0)
+            return true;
+    }
+    return a->opts->charter_count == 0;
+}
+
 static void
 check_start(struct audit *a, const struct wal_frame *frame)
 {
@@ -40,9 +50,14 @@ check_start(struct audit *a, const struct wal_frame *frame)
         return;
     }
     a->started = true;
-    if (!control_read_run_start(frame->payload, &run))
+    if (!control_read_run_start(frame->payload, &run)) {
         audit_fault(a, 0, "run_start is malformed");
-    else if (strcmp(run.run, a->run) != 0)
+        return;
+    }
+    memcpy(a->node, run.node, sizeof(a->node));
+    if (!is_mesh_given(a, run.mesh))
+        audit_fault(a, 0, "run_start names another mesh than the charter's");
+    if (strcmp(run.run, a->run) != 0)
         audit_fault(a, 0, "run_start names another run than the folder");
     else if (before == NULL && run.previous[0] != '\0')
         audit_fault(a, 0, "run_start names a run before it that is not here");

@@ -31,7 +31,8 @@ struct audit {
     struct requests *requests;
     const char *run; /* 32 hex */
     bool started, ended;
-    struct control_shard *shards; /* of this run, by slot */
+    char node[CHARTER_NAME_MAX + 1]; /* that run_start names; "" where it can't be read */
+    struct control_shard *shards;    /* of this run, by slot */
     uint64_t *next_index;
     size_t shard_count, shard_size;
     struct audit_run *runs; /* those read so far, oldest first */

@@ -60,6 +60,8 @@ bool control_read_shard_open(struct slice json, struct control_shard *out);
 bool control_read_run_end(struct slice json, uint64_t *frames);
 /* The members that tie a run to its node and its predecessor; previous "" when absent. */
 struct control_run {
+    char mesh[CHARTER_NAME_MAX + 1];
+    char node[CHARTER_NAME_MAX + 1];
     char run[CONTROL_RUN_HEX];
     char previous[CONTROL_RUN_HEX];
     bool previous_live;

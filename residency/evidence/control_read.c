@@ -126,9 +126,9 @@ control_read_run_start(struct slice json, struct control_run *out)
     if (!record_take(&c, "\"disk\""))
         record_expect(&c, "\"process\"", "durability");
     record_expect(&c, ",\"kind\":\"run_start\",\"mesh\":", "kind");
-    record_string(&c, word, sizeof(word), "mesh");
+    record_string(&c, out->mesh, sizeof(out->mesh), "mesh");
     record_expect(&c, ",\"node\":", "node");
-    record_string(&c, word, sizeof(word), "node");
+    record_string(&c, out->node, sizeof(out->node), "node");
     if (record_take(&c, ",\"previous\":{")) {
         out->previous_live = record_take(&c, "\"live\":true");
         if (!out->previous_live) {

@@ -62,6 +62,7 @@ fixture_new(void)
     f->charter_key = (struct charter_key){KEY_USE_ATTEST, f->key, 0, INT64_MAX};
     f->node = (struct charter_node){
         .name = "eu-west-1", .spiffe = FIXTURE_ISSUER, .keys = &f->charter_key, .key_count = 1};
+    f->charter.mesh = "mesh";
     f->charter.nodes = &f->node;
     f->charter.node_count = 1;
     return f;

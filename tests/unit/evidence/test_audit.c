@@ -17,6 +17,8 @@
 enum step { /* one frame each */
             END,
             RUN_START,
+            RUN_START_NODE, /* names another node */
+            RUN_START_MESH, /* names another mesh */
             SHARD_OPEN,
             PERMIT,       /* of TXN, right */
             PERMIT_OTHER, /* of another request */
@@ -143,10 +145,14 @@ add_step(struct book *b, enum step step)
 {
     char json[256];
 
-    if (step == RUN_START) {
-        add_control(b, "{\"durability\":\"disk\",\"kind\":\"run_start\",\"mesh\":\"m\","
-                       "\"node\":\"n\",\"region\":\"r\",\"run\":\"" RUN_HEX
-                       "\",\"software\":\"s\",\"t\":1,\"v\":1}");
+    if (step >= RUN_START && step <= RUN_START_MESH) {
+        assert_true(text_format(json, sizeof(json),
+                                "{\"durability\":\"disk\",\"kind\":\"run_start\",\"mesh\":\"%s\","
+                                "\"node\":\"%s\",\"region\":\"r\",\"run\":\"" RUN_HEX
+                                "\",\"software\":\"s\",\"t\":1,\"v\":1}",
+                                step == RUN_START_MESH ? "other" : "mesh",
+                                step == RUN_START_NODE ? "eu-west-2" : "eu-west-1"));
+        add_control(b, json);
     } else if (step == SHARD_OPEN) {
         add_control(b, "{\"kind\":\"shard_open\",\"month\":\"2026-11\",\"shard\":\"" SHARD
                        "\",\"slot\":0,\"t\":1,\"tenant\":\"acme/de\",\"v\":1}");
@@ -252,6 +258,9 @@ verdicts(void **state)
         {{RUN_START, SHARD_OPEN, SHARD_OPEN, RUN_END}, 1, "out of its order", 0, false},
         {{SHARD_OPEN, RUN_START, RUN_END}, 3, "does not begin", 0, false},
         {{RUN_START, RUN_START, RUN_END}, 1, "second run_start", 0, false},
+        {{RUN_START_NODE, SHARD_OPEN, PERMIT, CLOSE, RUN_END}, 1, "another node", 0, false},
+        {{RUN_START_NODE, SHARD_OPEN, DENY, RUN_END}, 1, "another node", 0, false},
+        {{RUN_START_MESH, SHARD_OPEN, PERMIT, CLOSE, RUN_END}, 1, "another mesh", 0, false},
         {{RUN_START, RUN_END_COUNT}, 1, "counts other frames", 0, false},
         {{RUN_START, RUN_END, SHARD_OPEN}, 1, "behind the end", 0, false},
     };
