@@ -68,6 +68,17 @@ check_signature(struct audit *a, const struct wal_frame *frame)
     audit_fault(a, frame->seq, why);
 }
 
+/* A request keeps the charter that it began under, whatever comes into force meanwhile, and a
+ * node writes the control record of a charter before any request can see it: so it is one of
+ * those that came so far, not always the last. */
+static void
+check_law(struct audit *a, const struct wal_frame *frame)
+{
+    if (audit_control_law(a, a->a1.charter_version, a->a1.charter_digest) == NULL)
+        audit_fault(a, frame->seq,
+                    "the record names a charter that no control record before it has");
+}
+
 static enum err
 note_permit(struct audit *a, const struct wal_frame *frame, const uint8_t id[16])
 {
@@ -146,6 +157,7 @@ check_a1(struct audit *a, const struct wal_frame *frame)
     if (a->node[0] != '\0' && strcmp(a->a1.node, a->node) != 0)
         audit_fault(a, frame->seq, "the record was made by another node than run_start names");
     check_signature(a, frame);
+    check_law(a, frame);
     if (a->a1.permit)
         a->out->permits++;
     else
@@ -293,6 +305,7 @@ audit_run(struct audit *a, const char *runs_dir, const char *name, bool is_newes
     a->runs[a->run_count].name = name;
     a->started = a->ended = false;
     a->node[0] = '\0';
+    a->law_count = 0;
     a->shard_count = 0;
     a->out->runs++;
     while ((e = wal_reader_next(reader, &frame)) == ERR_OK) {
@@ -402,6 +415,7 @@ audit_ledger(const struct audit_opts *opts, struct audit_result *out)
     ledger_runs_free(&runs);
     free(a->shards);
     free(a->next_index);
+    free(a->laws);
     free(a->runs);
     free(a->claims);
     free(a);

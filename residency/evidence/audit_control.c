@@ -89,15 +89,54 @@ add_claim(struct audit *a, const struct wal_frame *frame)
     return ERR_OK;
 }
 
-/* What the node says of itself and of its law. */
+struct audit_law *
+audit_control_law(const struct audit *a, uint64_t version, const char *cut)
+{
+    for (size_t i = a->law_count; i-- > 0;) { /* most name the newest */
+        if (a->laws[i].version == version && strcmp(a->laws[i].cut, cut) == 0)
+            return &a->laws[i];
+    }
+    return NULL;
+}
+
+static enum err
+add_law(struct audit *a, const struct wal_frame *frame)
+{
+    struct control_charter charter;
+    struct audit_law law = {0};
+    uint8_t digest[HASH_SIZE];
+    size_t len = sizeof(digest);
+    struct text t;
+
+    if (!control_read_charter(frame->payload, &charter) ||
+        !text_unb64url(slice_str(charter.digest), digest, &len)) {
+        audit_fault(a, frame->seq, "charter is malformed");
+        return ERR_OK;
+    }
+    text_init(&t, law.cut, sizeof(law.cut) - 1);
+    text_add_b64url(&t, slice_of(digest, 16));
+    law.version = charter.version;
+    if (audit_control_law(a, law.version, law.cut) != NULL)
+        return ERR_OK;
+    if (a->law_count == a->law_size) {
+        size_t size = a->law_size == 0 ? 16 : a->law_size * 2;
+        struct audit_law *laws = realloc(a->laws, size * sizeof(*laws));
+
+        if (laws == NULL)
+            return ERR_NOMEM;
+        a->laws = laws;
+        a->law_size = size;
+    }
+    a->laws[a->law_count++] = law;
+    return ERR_OK;
+}
+
+/* What the node says of itself. */
 static void
 check_state(struct audit *a, const struct wal_frame *frame, enum control_kind kind)
 {
-    struct control_charter charter;
     char run[CONTROL_RUN_HEX];
 
-    if (kind == CONTROL_CHARTER && !control_read_charter(frame->payload, &charter))
-        audit_fault(a, frame->seq, "charter is malformed");
     if (kind == CONTROL_KEYS && !control_keys_ok(frame->payload))
         audit_fault(a, frame->seq, "keys is malformed");
     if (kind == CONTROL_GEOIP && !control_geoip_ok(frame->payload))
@@ -139,6 +178,8 @@ audit_control(struct audit *a, const struct wal_frame *frame)
         e = add_claim(a, frame);
         break;
     case CONTROL_CHARTER:
+        e = add_law(a, frame);
+        break;
     case CONTROL_KEYS:
     case CONTROL_GEOIP:
     case CONTROL_REFUSALS:

@@ -25,6 +25,12 @@ struct audit_claim {
     uint64_t frames;
 };
 
+/* A charter that the run says came into force. */
+struct audit_law {
+    uint64_t version;
+    char cut[RECORD_ID_SIZE]; /* of its digest, as A1s name it */
+};
+
 struct audit {
     const struct audit_opts *opts;
     struct audit_result *out;
@@ -35,6 +41,8 @@ struct audit {
     struct control_shard *shards;    /* of this run, by slot */
     uint64_t *next_index;
     size_t shard_count, shard_size;
+    struct audit_law *laws; /* of this run */
+    size_t law_count, law_size;
     struct audit_run *runs; /* those read so far, oldest first */
     size_t run_count;
     bool next_saw_it_live; /* the run behind this one began while it went on */
@@ -47,5 +55,7 @@ struct audit {
 /* Counts it and tells it; the number is the frame's, or a leaf's where the words say so. */
 void audit_fault(struct audit *a, uint64_t seq, const char *what);
 MUST_USE enum err audit_control(struct audit *a, const struct wal_frame *frame);
+/* Of those that came so far, or NULL. */
+struct audit_law *audit_control_law(const struct audit *a, uint64_t version, const char *cut);
 
 #endif

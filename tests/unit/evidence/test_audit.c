@@ -13,12 +13,17 @@
 #define OTHER "01931b2e-7a3c-7def-8a12-0123456789ac"
 #define SHARD "EEEEEEEEEEEEEEEEEEEEEA"
 #define OTHER_SHARD "FFFFFFFFFFFFFFFFFFFFFA"
+#define DIGEST "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 enum step { /* one frame each */
             END,
             RUN_START,
             RUN_START_NODE, /* names another node */
             RUN_START_MESH, /* names another mesh */
+            RUN_START_BARE, /* without the charter behind it */
+            CHARTER,        /* that the records name */
+            CHARTER_NEXT,   /* the version after it */
+            CHARTER_OTHER,  /* the same version with another digest */
             SHARD_OPEN,
             PERMIT,       /* of TXN, right */
             PERMIT_OTHER, /* of another request */
@@ -145,7 +150,7 @@ add_step(struct book *b, enum step step)
 {
     char json[256];
 
-    if (step >= RUN_START && step <= RUN_START_MESH) {
+    if (step >= RUN_START && step <= RUN_START_BARE) {
         assert_true(text_format(json, sizeof(json),
                                 "{\"durability\":\"disk\",\"kind\":\"run_start\",\"mesh\":\"%s\","
                                 "\"node\":\"%s\",\"region\":\"r\",\"run\":\"" RUN_HEX
@@ -153,6 +158,16 @@ add_step(struct book *b, enum step step)
                                 step == RUN_START_MESH ? "other" : "mesh",
                                 step == RUN_START_NODE ? "eu-west-2" : "eu-west-1"));
         add_control(b, json);
+        if (step != RUN_START_BARE)
+            add_control(b, FIXTURE_CHARTER);
+    } else if (step == CHARTER_NEXT || step == CHARTER_OTHER) {
+        assert_true(text_format(json, sizeof(json),
+                                "{\"digest\":\"" DIGEST
+                                "\",\"kind\":\"charter\",\"t\":1,\"v\":1,\"version\":%d}",
+                                step == CHARTER_NEXT ? 8 : 7));
+        add_control(b, json);
+    } else if (step == CHARTER) {
+        add_control(b, FIXTURE_CHARTER);
     } else if (step == SHARD_OPEN) {
         add_control(b, "{\"kind\":\"shard_open\",\"month\":\"2026-11\",\"shard\":\"" SHARD
                        "\",\"slot\":0,\"t\":1,\"tenant\":\"acme/de\",\"v\":1}");
@@ -188,7 +203,7 @@ note_fault(void *context, const char *where, const char *what)
 }
 
 struct audit_case {
-    enum step steps[10];
+    enum step steps[10]; /* each RUN_START has its charter */
     unsigned faults;
     const char *wanted; /* in one of the faults */
     uint64_t open;
@@ -258,6 +273,11 @@ verdicts(void **state)
         {{RUN_START, SHARD_OPEN, SHARD_OPEN, RUN_END}, 1, "out of its order", 0, false},
         {{SHARD_OPEN, RUN_START, RUN_END}, 3, "does not begin", 0, false},
         {{RUN_START, RUN_START, RUN_END}, 1, "second run_start", 0, false},
+        {{RUN_START_BARE, SHARD_OPEN, PERMIT, CLOSE, RUN_END}, 1, "names a charter", 0, false},
+        {{RUN_START_BARE, SHARD_OPEN, PERMIT, CHARTER, CLOSE, RUN_END}, 1, "charter", 0, false},
+        {{RUN_START_BARE, CHARTER_OTHER, SHARD_OPEN, DENY, RUN_END}, 1, "charter", 0, false},
+        {{RUN_START_BARE, CHARTER_NEXT, SHARD_OPEN, DENY, RUN_END}, 1, "charter", 0, false},
+        {{RUN_START, CHARTER_NEXT, SHARD_OPEN, PERMIT, CLOSE, RUN_END}, 0, NULL, 0, false},
         {{RUN_START_NODE, SHARD_OPEN, PERMIT, CLOSE, RUN_END}, 1, "another node", 0, false},
         {{RUN_START_NODE, SHARD_OPEN, DENY, RUN_END}, 1, "another node", 0, false},
         {{RUN_START_MESH, SHARD_OPEN, PERMIT, CLOSE, RUN_END}, 1, "another mesh", 0, false},
@@ -269,8 +289,6 @@ verdicts(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++)
         check_case(&cases[i]);
 }
-
-#define DIGEST "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 /* One control record within a run that is right. */
 static void

@@ -32,6 +32,7 @@ env_open(struct env *e)
     e->opts.stall_ms = e->stall_ms;
     if (ledger_open(&e->opts, &e->l, why, sizeof(why)) != ERR_OK)
         fail_msg("%s", why);
+    assert_int_equal(ledger_control(e->l, SLICE_LIT(FIXTURE_CHARTER), true), ERR_OK);
     assert_int_equal(ledger_shard(e->l, SLICE_LIT("acme/de"), FIXTURE_NOW_MS, &e->shard), ERR_OK);
 }
 
@@ -164,7 +165,7 @@ records_come_back(void **state)
     assert_int_equal(r.a1, 20);
     assert_int_equal(r.a2, 20);
     assert_int_equal(r.open, 0);
-    assert_int_equal(r.controls, 3); /* run_start, shard_open, run_end */
+    assert_int_equal(r.controls, 4); /* run_start, charter, shard_open, run_end */
     env_open(e);                     /* names the run before and its frames, or audit tells */
     ledger_close(&e->l);
     r = fixture_audit(e->f);
@@ -287,7 +288,7 @@ control_records_are_kept(void **state)
     assert_int_equal(ledger_control(e->l, slice_of(big, WAL_PAYLOAD_MAX), false), ERR_OK);
     assert_int_equal(ledger_control(e->l, slice_of(big, WAL_PAYLOAD_MAX + 1), false), ERR_TOOBIG);
     ledger_close(&e->l);
-    assert_int_equal(fixture_audit(e->f).controls, 5);
+    assert_int_equal(fixture_audit(e->f).controls, 6);
     env_free(e);
 }
 
