@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "residency/evidence/audit_priv.h"
 #include "residency/evidence/ledger_priv.h"
 #include "residency/evidence/requests_priv.h"
 
@@ -13,39 +14,8 @@
 /* The reading side: nothing is believed. A fault is told and the walk goes on, so that one
  * damaged record does not hide the others. */
 
-struct audit_run {
-    const char *name;
-    uint64_t frames;
-};
-
-/* What a later run says an earlier one came to. */
-struct audit_claim {
-    size_t by; /* the run that says it */
-    uint64_t seq;
-    char run[CONTROL_RUN_HEX];
-    uint64_t frames;
-};
-
-struct audit {
-    const struct audit_opts *opts;
-    struct audit_result *out;
-    struct requests *requests;
-    const char *run; /* 32 hex */
-    bool started, ended;
-    struct control_shard *shards; /* of this run, by slot */
-    uint64_t *next_index;
-    size_t shard_count, shard_size;
-    struct audit_run *runs; /* those read so far, oldest first */
-    size_t run_count;
-    bool next_saw_it_live; /* the run behind this one began while it went on */
-    struct audit_claim *claims;
-    size_t claim_count, claim_size;
-    struct record_a1_view a1; /* big, so not on the stack */
-    struct record_a2_view a2;
-};
-
-static void
-fault(struct audit *a, uint64_t seq, const char *what)
+void
+audit_fault(struct audit *a, uint64_t seq, const char *what)
 {
     char where[96];
 
@@ -67,123 +37,19 @@ show(struct audit *a, const struct wal_frame *frame, const struct record_a1_view
     a->opts->visit(a->opts->context, &record);
 }
 
-static enum err
-add_shard(struct audit *a, const struct control_shard *shard)
-{
-    if (a->shard_count == a->shard_size) {
-        size_t size = a->shard_size == 0 ? 64 : a->shard_size * 2;
-        struct control_shard *shards = realloc(a->shards, size * sizeof(*shards));
-        uint64_t *next_index;
-
-        if (shards == NULL)
-            return ERR_NOMEM;
-        a->shards = shards;
-        next_index = realloc(a->next_index, size * sizeof(*next_index));
-        if (next_index == NULL)
-            return ERR_NOMEM;
-        a->next_index = next_index;
-        a->shard_size = size;
-    }
-    a->next_index[a->shard_count] = 0;
-    a->shards[a->shard_count++] = *shard;
-    a->out->shards++;
-    return ERR_OK;
-}
-
-static void
-check_start(struct audit *a, const struct wal_frame *frame)
-{
-    const struct audit_run *before = a->run_count == 0 ? NULL : &a->runs[a->run_count - 1];
-    struct control_run run;
-
-    if (frame->seq != 0) {
-        fault(a, frame->seq, "a second run_start");
-        return;
-    }
-    a->started = true;
-    if (!control_read_run_start(frame->payload, &run))
-        fault(a, 0, "run_start is malformed");
-    else if (strcmp(run.run, a->run) != 0)
-        fault(a, 0, "run_start names another run than the folder");
-    else if (before == NULL && run.previous[0] != '\0')
-        fault(a, 0, "run_start names a run before it that is not here");
-    else if (before != NULL && (strcmp(run.previous, before->name + LEDGER_RUN_AT) != 0 ||
-                                (!run.previous_live && run.previous_frames != before->frames)))
-        fault(a, 0, "run_start does not name the run before and its frames");
-}
-
-static enum err
-add_claim(struct audit *a, const struct wal_frame *frame)
-{
-    struct audit_claim *claim;
-
-    if (a->claim_count == a->claim_size) {
-        size_t size = a->claim_size == 0 ? 16 : a->claim_size * 2;
-        struct audit_claim *claims = realloc(a->claims, size * sizeof(*claims));
-
-        if (claims == NULL)
-            return ERR_NOMEM;
-        a->claims = claims;
-        a->claim_size = size;
-    }
-    claim = &a->claims[a->claim_count];
-    *claim = (struct audit_claim){.by = a->run_count, .seq = frame->seq};
-    if (!control_read_previous_end(frame->payload, claim->run, &claim->frames))
-        fault(a, frame->seq, "previous_end is malformed");
-    else
-        a->claim_count++;
-    return ERR_OK;
-}
-
-static enum err
-check_control(struct audit *a, const struct wal_frame *frame)
-{
-    struct control_shard shard;
-    uint64_t frames = 0;
-    enum err e = ERR_OK;
-
-    a->out->controls++;
-    if (frame->slot != WAL_SLOT_NONE || frame->index != 0)
-        fault(a, frame->seq, "a control frame with a slot or an index");
-    switch (control_kind(frame->payload)) {
-    case CONTROL_RUN_START:
-        check_start(a, frame);
-        break;
-    case CONTROL_SHARD_OPEN:
-        if (!control_read_shard_open(frame->payload, &shard) || shard.slot != a->shard_count)
-            fault(a, frame->seq, "a shard_open that is malformed or out of its order");
-        else
-            e = add_shard(a, &shard);
-        break;
-    case CONTROL_RUN_END:
-        a->ended = true;
-        if (!control_read_run_end(frame->payload, &frames) || frames != frame->seq + 1)
-            fault(a, frame->seq, "run_end is malformed or counts other frames");
-        break;
-    case CONTROL_PREVIOUS_END:
-        e = add_claim(a, frame);
-        break;
-    case CONTROL_OTHER:
-        break;
-    }
-    if (e == ERR_OK)
-        show(a, frame, NULL, NULL);
-    return e;
-}
-
 /* False when the frame's shard is not known. */
 static bool
 check_leaf(struct audit *a, const struct wal_frame *frame, const char *claimed)
 {
     if (frame->slot >= a->shard_count) {
-        fault(a, frame->seq, "a leaf before its shard_open");
+        audit_fault(a, frame->seq, "a leaf before its shard_open");
         return false;
     }
     if (frame->index != a->next_index[frame->slot])
-        fault(a, frame->seq, "a gap or repetition in the shard's leaf indices");
+        audit_fault(a, frame->seq, "a gap or repetition in the shard's leaf indices");
     a->next_index[frame->slot] = frame->index + 1;
     if (claimed != NULL && strcmp(claimed, a->shards[frame->slot].id) != 0)
-        fault(a, frame->seq, "the record claims another shard than the frame's");
+        audit_fault(a, frame->seq, "the record claims another shard than the frame's");
     return true;
 }
 
@@ -199,7 +65,18 @@ check_signature(struct audit *a, const struct wal_frame *frame)
         if (record_a1_verify(frame->payload, a->opts->charters[i], &verified, &why) == ERR_OK)
             return;
     }
-    fault(a, frame->seq, why);
+    audit_fault(a, frame->seq, why);
+}
+
+/* A request keeps the charter that it began under, whatever comes into force meanwhile, and a
+ * node writes the control record of a charter before any request can see it: so it is one of
+ * those that came so far, not always the last. */
+static void
+check_law(struct audit *a, const struct wal_frame *frame)
+{
+    if (audit_control_law(a, a->a1.charter_version, a->a1.charter_digest) == NULL)
+        audit_fault(a, frame->seq,
+                    "the record names a charter that no control record before it has");
 }
 
 static enum err
@@ -211,7 +88,7 @@ note_permit(struct audit *a, const struct wal_frame *frame, const uint8_t id[16]
 
     switch (requests_find(a->requests, id, &open)) {
     case REQUESTS_CLOSED:
-        fault(a, frame->seq, "an A1 behind the A2 of its request");
+        audit_fault(a, frame->seq, "an A1 behind the A2 of its request");
         return ERR_OK;
     case REQUESTS_OPEN:
         break;
@@ -225,14 +102,18 @@ note_permit(struct audit *a, const struct wal_frame *frame, const uint8_t id[16]
         break;
     }
     if (open->count == RECORD_ATTEMPTS_MAX) {
-        fault(a, frame->seq, "more A1s of one request than there can be");
+        audit_fault(a, frame->seq, "more A1s of one request than there can be");
         return ERR_OK;
     }
     if (open->slot != frame->slot)
-        fault(a, frame->seq, "the records of one request stand in two shards");
+        audit_fault(a, frame->seq, "the records of one request stand in two shards");
     i = open->count++;
     open->a1[i].index = frame->index;
+    open->a1[i].permit = a->a1.permit;
     hash_sha256(frame->payload, open->a1[i].hash);
+    memcpy(open->a1[i].target,
+           a->a1.target_backend[0] != '\0' ? a->a1.target_backend : a->a1.target_node,
+           sizeof(open->a1[i].target));
     return ERR_OK;
 }
 
@@ -244,13 +125,13 @@ note_denial(struct audit *a, const struct wal_frame *frame, const uint8_t id[16]
     switch (requests_find(a->requests, id, &open)) {
     case REQUESTS_UNSEEN:
         return requests_add_refused(a->requests, id);
-    case REQUESTS_OPEN: /* refused after an earlier attempt: its A2 may name this one */
+    case REQUESTS_OPEN: /* refused after an earlier attempt: no attempt itself */
         return note_permit(a, frame, id);
     case REQUESTS_REFUSED:
-        fault(a, frame->seq, "a second refusal of one request");
+        audit_fault(a, frame->seq, "a second refusal of one request");
         return ERR_OK;
     case REQUESTS_CLOSED:
-        fault(a, frame->seq, "an A1 behind the A2 of its request");
+        audit_fault(a, frame->seq, "an A1 behind the A2 of its request");
         return ERR_OK;
     }
     return ERR_OK;
@@ -265,14 +146,18 @@ check_a1(struct audit *a, const struct wal_frame *frame)
 
     a->out->a1++;
     if (record_a1_parse(frame->payload, &a->a1, &why) != ERR_OK || !requests_id(a->a1.txn, id)) {
-        fault(a, frame->seq, why != NULL ? why : "txn is malformed");
+        audit_fault(a, frame->seq, why != NULL ? why : "txn is malformed");
         (void)check_leaf(a, frame, NULL);
         return ERR_OK;
     }
     if (check_leaf(a, frame, a->a1.shard) &&
         strcmp(a->a1.tenant, a->shards[frame->slot].tenant) != 0)
-        fault(a, frame->seq, "the record names another tenant than its shard's");
+        audit_fault(a, frame->seq, "the record names another tenant than its shard's");
+    /* The signature ties iss to jti's node; run_start is not signed. */
+    if (a->node[0] != '\0' && strcmp(a->a1.node, a->node) != 0)
+        audit_fault(a, frame->seq, "the record was made by another node than run_start names");
     check_signature(a, frame);
+    check_law(a, frame);
     if (a->a1.permit)
         a->out->permits++;
     else
@@ -283,28 +168,47 @@ check_a1(struct audit *a, const struct wal_frame *frame)
     return e;
 }
 
+/* An A2 is not signed: what it says of the attempts counts as far as the signed A1s say it. */
+static void
+check_attempts(struct audit *a, const struct wal_frame *frame, const struct requests_open *open)
+{
+    const struct record_a2_view *a2 = &a->a2;
+    uint8_t hash[HASH_SIZE];
+    size_t len = sizeof(hash), count = 0, last = 0;
+    bool same = true;
+
+    for (size_t i = 0; i < open->count; i++) {
+        if (!open->a1[i].permit)
+            continue;
+        same = same && count < a2->attempt_count &&
+               a2->attempts[count].index == open->a1[i].index &&
+               strcmp(a2->attempts[count].target, open->a1[i].target) == 0;
+        count++;
+        last = i;
+    }
+    if (!same || count != a2->attempt_count)
+        audit_fault(a, frame->seq, "attempts are not the permits of that request, in their order");
+    if (!text_unb64url(slice_str(a2->a1_hash), hash, &len) || len != sizeof(hash) ||
+        a2->a1_index != open->a1[last].index ||
+        memcmp(hash, open->a1[last].hash, sizeof(hash)) != 0)
+        audit_fault(a, frame->seq, "hash and index of a1 are not the last attempt's");
+}
+
 static void
 close_request(struct audit *a, const struct wal_frame *frame, const uint8_t id[16])
 {
     struct requests_open *open = NULL;
-    uint8_t hash[HASH_SIZE];
-    size_t len = sizeof(hash), i = 0;
     enum requests_state state = requests_find(a->requests, id, &open);
 
     if (state != REQUESTS_OPEN) {
-        fault(a, frame->seq,
-              state == REQUESTS_CLOSED ? "a second A2 of one request" : "an A2 without a permit");
+        audit_fault(a, frame->seq,
+                    state == REQUESTS_CLOSED ? "a second A2 of one request"
+                                             : "an A2 without a permit");
         return;
     }
-    if (!text_unb64url(slice_str(a->a2.a1_hash), hash, &len) || len != sizeof(hash))
-        memset(hash, 0, sizeof(hash));
-    while (i < open->count && (open->a1[i].index != a->a2.a1_index ||
-                               memcmp(open->a1[i].hash, hash, sizeof(hash)) != 0))
-        i++;
-    if (i == open->count)
-        fault(a, frame->seq, "hash and index of a1 name no A1 of that request");
+    check_attempts(a, frame, open);
     if (open->slot != frame->slot)
-        fault(a, frame->seq, "the records of one request stand in two shards");
+        audit_fault(a, frame->seq, "the records of one request stand in two shards");
     requests_close(a->requests, open);
 }
 
@@ -316,7 +220,7 @@ check_a2(struct audit *a, const struct wal_frame *frame)
 
     a->out->a2++;
     if (record_a2_parse(frame->payload, &a->a2, &why) != ERR_OK || !requests_id(a->a2.txn, id)) {
-        fault(a, frame->seq, why != NULL ? why : "txn is malformed");
+        audit_fault(a, frame->seq, why != NULL ? why : "txn is malformed");
         (void)check_leaf(a, frame, NULL);
         return;
     }
@@ -332,12 +236,17 @@ check_frame(struct audit *a, const struct wal_frame *frame)
 {
     a->out->frames++;
     if (a->ended)
-        fault(a, frame->seq, "a frame behind the end of the run");
+        audit_fault(a, frame->seq, "a frame behind the end of the run");
     if (frame->seq == 0 &&
         (frame->type != WAL_CONTROL || control_kind(frame->payload) != CONTROL_RUN_START))
-        fault(a, 0, "a run does not begin with run_start");
-    if (frame->type == WAL_CONTROL)
-        return check_control(a, frame);
+        audit_fault(a, 0, "a run does not begin with run_start");
+    if (frame->type == WAL_CONTROL) {
+        enum err e = audit_control(a, frame);
+
+        if (e == ERR_OK)
+            show(a, frame, NULL, NULL);
+        return e;
+    }
     if (frame->type == WAL_A1)
         return check_a1(a, frame);
     check_a2(a, frame);
@@ -353,8 +262,8 @@ check_open(struct audit *a, bool is_live)
     while ((open = requests_next_open(a->requests, &place)) != NULL) {
         a->out->open++;
         if (!is_live)
-            fault(a, open->a1[0].index,
-                  "a request of a closed run has no A2 (the number is its leaf)");
+            audit_fault(a, open->a1[0].index,
+                        "a request of a closed run has no A2 (the number is its leaf)");
         requests_close(a->requests, open); /* only its own run can hold its A2 */
     }
 }
@@ -368,13 +277,13 @@ check_end(struct audit *a, struct wal_reader *reader, enum err end, bool is_newe
 
     a->out->live_run = a->out->live_run || is_live;
     if (end == ERR_CONFLICT)
-        fault(a, at.seq, wal_reader_where(reader));
+        audit_fault(a, at.seq, wal_reader_where(reader));
     else if (!a->started)
-        fault(a, 0, "the run has no run_start");
+        audit_fault(a, 0, "the run has no run_start");
     else if (!a->ended && !may_go_on)
-        fault(a, at.seq, "the run did not end, but another one followed");
+        audit_fault(a, at.seq, "the run did not end, but another one followed");
     else if (a->ended && at.torn_bytes > 0)
-        fault(a, at.seq, "bytes behind the end of the run");
+        audit_fault(a, at.seq, "bytes behind the end of the run");
     check_open(a, is_live);
     a->runs[a->run_count].frames = at.seq;
 }
@@ -395,6 +304,8 @@ audit_run(struct audit *a, const char *runs_dir, const char *name, bool is_newes
     a->run = name + LEDGER_RUN_AT;
     a->runs[a->run_count].name = name;
     a->started = a->ended = false;
+    a->node[0] = '\0';
+    a->law_count = 0;
     a->shard_count = 0;
     a->out->runs++;
     while ((e = wal_reader_next(reader, &frame)) == ERR_OK) {
@@ -459,10 +370,10 @@ check_claims(struct audit *a, const char *runs_dir)
         while (n < claim->by && strcmp(a->runs[n].name + LEDGER_RUN_AT, claim->run) != 0)
             n++;
         if (n == claim->by)
-            fault(a, claim->seq, "previous_end names no earlier run");
+            audit_fault(a, claim->seq, "previous_end names no earlier run");
         else if (a->runs[n].frames != claim->frames &&
                  count_frames(runs_dir, a->runs[n].name) != claim->frames)
-            fault(a, claim->seq, "an earlier run has other frames than when it ended");
+            audit_fault(a, claim->seq, "an earlier run has other frames than when it ended");
     }
 }
 
@@ -504,6 +415,7 @@ audit_ledger(const struct audit_opts *opts, struct audit_result *out)
     ledger_runs_free(&runs);
     free(a->shards);
     free(a->next_index);
+    free(a->laws);
     free(a->runs);
     free(a->claims);
     free(a);

@@ -41,9 +41,10 @@ struct audit_opts {
 };
 /* ERR_OK also with faults (see result->faults); an error only if the folder can't be read
  * at all. Checks: frames and CRCs, seq and batch order, run_start first, shard_open before
- * first use, contiguous leaf indices in each shard, every signature, shard claim equals
- * the frame's shard, A2 hash and index name an A1 of that txn, at most one A2 a txn,
- * closed runs have no open request. */
+ * first use, contiguous leaf indices in each shard, every signature, each A1's node and charter are
+ * those that run_start and an earlier charter record name, shard claim equals
+ * the frame's shard, A2 hash and index are those of the txn's last attempt, its attempts are
+ * the txn's permits, at most one A2 a txn, closed runs have no open request. */
 MUST_USE enum err audit_ledger(const struct audit_opts *opts, struct audit_result *out);
 
 #endif

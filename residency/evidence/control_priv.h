@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The control records that the ledger itself writes and must understand
- * (docs/formats.md section 5). */
+/* The control records that the ledger itself writes, and the reading of all of them
+ * (docs/formats.md section 5): each has one form, and no other is taken. */
 
 #define CONTROL_RUN_HEX 33 /* 32 hex and a NUL */
 #define CONTROL_TEXT_MAX 1024
@@ -42,11 +42,17 @@ struct control_shard {
 };
 void control_write_shard_open(struct text *t, const struct control_shard *shard, int64_t t_ms);
 
+/* By its first members alone. */
 enum control_kind {
     CONTROL_RUN_START,
     CONTROL_SHARD_OPEN,
     CONTROL_RUN_END,
     CONTROL_PREVIOUS_END,
+    CONTROL_CHARTER,
+    CONTROL_KEYS,
+    CONTROL_GEOIP,
+    CONTROL_REFUSALS,
+    CONTROL_RECOVERY,
     CONTROL_OTHER
 };
 enum control_kind control_kind(struct slice json);
@@ -54,6 +60,8 @@ bool control_read_shard_open(struct slice json, struct control_shard *out);
 bool control_read_run_end(struct slice json, uint64_t *frames);
 /* The members that tie a run to its node and its predecessor; previous "" when absent. */
 struct control_run {
+    char mesh[CHARTER_NAME_MAX + 1];
+    char node[CHARTER_NAME_MAX + 1];
     char run[CONTROL_RUN_HEX];
     char previous[CONTROL_RUN_HEX];
     bool previous_live;
@@ -61,5 +69,15 @@ struct control_run {
 };
 bool control_read_run_start(struct slice json, struct control_run *out);
 bool control_read_previous_end(struct slice json, char run[CONTROL_RUN_HEX], uint64_t *frames);
+struct control_charter {
+    uint64_t version;
+    char digest[RECORD_HASH_SIZE];
+};
+bool control_read_charter(struct slice json, struct control_charter *out);
+bool control_read_recovery(struct slice json, char run[CONTROL_RUN_HEX]);
+/* Those of which only the form matters. */
+bool control_keys_ok(struct slice json);
+bool control_geoip_ok(struct slice json);
+bool control_refusals_ok(struct slice json);
 
 #endif

@@ -29,6 +29,10 @@
 /* A folder, a node with an attest key and a charter that knows it, and records of it. */
 
 #define FIXTURE_NOW_MS INT64_C(1795464000000) /* 2026-11-23 */
+/* What the node writes of its charter before its first request. */
+#define FIXTURE_CHARTER                                                                 \
+    "{\"digest\":\"CCCCCCCCCCCCCCCCCCCCCAAAAAAAAAAAAAAAAAAAAAA\",\"kind\":\"charter\"," \
+    "\"t\":1,\"v\":1,\"version\":7}"
 #define FIXTURE_ISSUER "spiffe://mesh.example/node/eu-west-1"
 
 struct fixture {
@@ -53,6 +57,7 @@ static inline struct fixture *
 fixture_new(void)
 {
     struct fixture *f = calloc(1, sizeof(*f));
+    size_t len = HASH_SIZE;
 
     assert_non_null(f);
     memcpy(f->dir, "/tmp/portolan-evidence-XXXXXX", 30);
@@ -62,6 +67,9 @@ fixture_new(void)
     f->charter_key = (struct charter_key){KEY_USE_ATTEST, f->key, 0, INT64_MAX};
     f->node = (struct charter_node){
         .name = "eu-west-1", .spiffe = FIXTURE_ISSUER, .keys = &f->charter_key, .key_count = 1};
+    f->charter.mesh = "mesh";
+    f->charter.version = 7;
+    assert_true(text_unb64url(SLICE_LIT("CCCCCCCCCCCCCCCCCCCCCA"), f->charter.digest, &len));
     f->charter.nodes = &f->node;
     f->charter.node_count = 1;
     return f;

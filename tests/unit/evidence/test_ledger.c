@@ -32,6 +32,7 @@ env_open(struct env *e)
     e->opts.stall_ms = e->stall_ms;
     if (ledger_open(&e->opts, &e->l, why, sizeof(why)) != ERR_OK)
         fail_msg("%s", why);
+    assert_int_equal(ledger_control(e->l, SLICE_LIT(FIXTURE_CHARTER), true), ERR_OK);
     assert_int_equal(ledger_shard(e->l, SLICE_LIT("acme/de"), FIXTURE_NOW_MS, &e->shard), ERR_OK);
 }
 
@@ -86,22 +87,32 @@ make_a1(const struct env *e, const char *txn, uint32_t attempt, unsigned worker,
     entry->len = text.used;
 }
 
-/* Makes the A2 of an A1 entry that is done; in the same storage. */
+/* Makes the A2 of an A1 entry that is done; in the same storage. leaves: of every attempt. */
 static void
-make_a2(const struct env *e, const char *txn, struct ledger_entry *entry)
+make_a2_of(const struct env *e, const char *txn, const uint64_t *leaves, size_t count,
+           struct ledger_entry *entry)
 {
-    struct record_attempt attempt = {
-        .index = entry->index, .outcome = "ok", .status = 200, .target = "de-1"};
+    struct record_attempt attempts[RECORD_ATTEMPTS_MAX];
     uint8_t hash[32];
     struct record_a2 a2;
     struct text text;
 
+    for (size_t i = 0; i < count; i++)
+        attempts[i] = (struct record_attempt){
+            .index = leaves[i], .outcome = "ok", .status = 200, .target = "de-1"};
     hash_sha256(slice_of(entry->bytes, entry->len), hash);
-    a2 = fixture_a2(txn, e->shard.id, hash, entry->index, &attempt);
+    a2 = fixture_a2(txn, e->shard.id, hash, entry->index, attempts);
+    a2.attempt_count = count;
     text_init(&text, entry->bytes, RECORD_A2_MAX);
     assert_int_equal(record_a2_write(&a2, &text), ERR_OK);
     entry->type = WAL_A2;
     entry->len = text.used;
+}
+
+static void
+make_a2(const struct env *e, const char *txn, struct ledger_entry *entry)
+{
+    make_a2_of(e, txn, &entry->index, 1, entry);
 }
 
 static enum err
@@ -154,7 +165,7 @@ records_come_back(void **state)
     assert_int_equal(r.a1, 20);
     assert_int_equal(r.a2, 20);
     assert_int_equal(r.open, 0);
-    assert_int_equal(r.controls, 3); /* run_start, shard_open, run_end */
+    assert_int_equal(r.controls, 4); /* run_start, charter, shard_open, run_end */
     env_open(e);                     /* names the run before and its frames, or audit tells */
     ledger_close(&e->l);
     r = fixture_audit(e->f);
@@ -277,7 +288,7 @@ control_records_are_kept(void **state)
     assert_int_equal(ledger_control(e->l, slice_of(big, WAL_PAYLOAD_MAX), false), ERR_OK);
     assert_int_equal(ledger_control(e->l, slice_of(big, WAL_PAYLOAD_MAX + 1), false), ERR_TOOBIG);
     ledger_close(&e->l);
-    assert_int_equal(fixture_audit(e->f).controls, 5);
+    assert_int_equal(fixture_audit(e->f).controls, 6);
     env_free(e);
 }
 
@@ -392,9 +403,8 @@ records_that_belong_together_are_all_there_or_none(void **state)
 {
     struct env *e = env_new();
     static char big[WAL_PAYLOAD_MAX + 1];
-    const struct slice good[] = {SLICE_LIT("{\"kind\":\"charter\",\"v\":1}"),
-                                 SLICE_LIT("{\"kind\":\"keys\",\"v\":1}"),
-                                 SLICE_LIT("{\"kind\":\"geoip\",\"v\":1}")};
+    const struct slice good[] = {SLICE_LIT(FIXTURE_CHARTER), SLICE_LIT(FIXTURE_CHARTER),
+                                 SLICE_LIT(FIXTURE_CHARTER)};
     struct slice bad[ARRAY_COUNT(good)];
     struct ledger_stats before, after;
     unsigned reserved = 0;
@@ -428,7 +438,7 @@ records_that_belong_together_are_all_there_or_none(void **state)
         ledger_release(e->l);
     nosync_disk_full(false);
     ledger_close(&e->l);
-    assert_int_equal(fixture_audit(e->f).faults, 0);
+    assert_int_equal(fixture_audit(e->f).faults, 1); /* the one of spaces */
     env_free(e);
 }
 
@@ -450,11 +460,14 @@ full_disk_stops_admission_not_evidence(void **state)
     assert_int_equal(fill(e), ERR_FULL);
     assert_false(ledger_healthy(e->l));
     for (unsigned i = 0; i < open; i++) {
+        uint64_t leaves[3] = {entries[i].index};
+
         for (uint32_t attempt = 1; attempt < 3; attempt++) {
             make_a1(e, txns[i], attempt, 0, &entries[i]);
             assert_int_equal(submit_wait(e->l, e->waiters, &entries[i]), ERR_OK);
+            leaves[attempt] = entries[i].index;
         }
-        make_a2(e, txns[i], &entries[i]);
+        make_a2_of(e, txns[i], leaves, 3, &entries[i]);
     }
     submit_all(e, entries, open);
     assert_int_equal(fill(e), ERR_FULL);

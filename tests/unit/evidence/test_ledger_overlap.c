@@ -67,6 +67,7 @@ start(struct process *p, struct fixture *f, int lock_fd)
         assert_true(why[0] != '\0');
         return e;
     }
+    assert_int_equal(ledger_control(p->l, SLICE_LIT(FIXTURE_CHARTER), true), ERR_OK);
     assert_int_equal(ledger_shard(p->l, SLICE_LIT("acme/de"), FIXTURE_NOW_MS, &p->shard), ERR_OK);
     return ERR_OK;
 }
@@ -186,7 +187,7 @@ both_runs_are_whole(void **state)
     assert_int_equal(r.permits, 3);
     assert_int_equal(r.a2, 3);
     assert_int_equal(r.lost, 0);
-    assert_int_equal(r.controls, 7); /* start, shard, end, twice; previous_end */
+    assert_int_equal(r.controls, 9); /* start, charter, shard, end, twice; previous_end */
     fixture_free(f);
 }
 

@@ -220,6 +220,7 @@ run_until_killed(const struct env *e, int pipe_fd)
     must(subject_tenant_ensure(subjects, SLICE_LIT("acme/de")) == ERR_OK);
     opts.subjects = subjects;
     must(ledger_open(&opts, &l, words, sizeof(words)) == ERR_OK);
+    must(ledger_control(l, SLICE_LIT(FIXTURE_CHARTER), true) == ERR_OK);
     for (unsigned i = 0; i < INFLIGHT; i++) {
         flights[i].entry.owner = &flights[i];
         flights[i].entry.done = flight_done;

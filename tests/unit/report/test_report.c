@@ -22,6 +22,7 @@ struct scene {
     struct ledger_shard shard;
     struct report_opts opts;
     const char *ledgers[4];
+    char cut[RECORD_ID_SIZE]; /* of the charter's digest */
     const struct charter *charters[1];
 };
 
@@ -75,6 +76,7 @@ static int
 setup(void **state)
 {
     struct scene *s = calloc(1, sizeof(*s));
+    struct text t;
 
     assert_non_null(s);
     memcpy(s->dir, "/tmp/portolan-report-XXXXXX", 28);
@@ -90,6 +92,8 @@ setup(void **state)
     assert_int_equal(file_mkdir(s->out, 0700), ERR_OK);
     load_charter(s);
     s->charters[0] = s->charter;
+    text_init(&t, s->cut, sizeof(s->cut) - 1);
+    text_add_b64url(&t, slice_of(s->charter->digest, 16));
     s->opts = (struct report_opts){.charters = s->charters,
                                    .charter_count = 1,
                                    .ledgers = s->ledgers,
@@ -118,6 +122,19 @@ teardown(void **state)
 }
 
 static void
+write_charter(struct scene *s, uint64_t version)
+{
+    char json[256];
+    struct text t;
+
+    text_init(&t, json, sizeof(json));
+    text_add_str(&t, "{\"digest\":\"");
+    text_add_b64url(&t, slice_of(s->charter->digest, HASH_SIZE));
+    text_addf(&t, "\",\"kind\":\"charter\",\"t\":1,\"v\":1,\"version\":%d}", (int)version);
+    assert_int_equal(ledger_control(s->ledger, text_slice(&t), true), ERR_OK);
+}
+
+static void
 open_ledger(struct scene *s, size_t node, const char *tenant)
 {
     struct ledger_opts opts = {.dir = s->ledger_dirs[node],
@@ -137,7 +154,17 @@ open_ledger(struct scene *s, size_t node, const char *tenant)
     waiter_init(&s->waiter);
     if (ledger_open(&opts, &s->ledger, why, sizeof(why)) != ERR_OK)
         fail_msg("%s", why);
+    write_charter(s, s->charter->version);
     assert_int_equal(ledger_shard(s->ledger, slice_str(tenant), FIXTURE_NOW_MS, &s->shard), ERR_OK);
+}
+
+static struct record_a1
+make_a1(const struct scene *s, const char *txn)
+{
+    struct record_a1 a1 = fixture_a1(txn, s->shard.id);
+
+    a1.charter_digest = s->cut;
+    return a1;
 }
 
 static void
@@ -155,7 +182,7 @@ request(struct scene *s, size_t node, const struct record_a1 *a1, const uint8_t 
         bool end_it, uint8_t hash[HASH_SIZE])
 {
     struct ledger_entry *entry = calloc(1, sizeof(*entry));
-    struct record_attempt attempt = {.outcome = "ok", .status = 200, .target = "de-1"};
+    struct record_attempt attempt = {.outcome = "ok", .status = 200};
     struct record_a2 a2;
     struct text t;
 
@@ -167,7 +194,10 @@ request(struct scene *s, size_t node, const struct record_a1 *a1, const uint8_t 
     if (!a1->permit) {
         ledger_release(s->ledger);
     } else if (end_it) {
+        const char *target = a1->target_node != NULL ? a1->target_node : a1->target_backend;
+
         attempt.index = entry->index;
+        assert_true(slice_copy_str(slice_str(target), attempt.target, sizeof(attempt.target)));
         a2 = fixture_a2(a1->txn, s->shard.id, hash, entry->index, &attempt);
         a2.prompt_tokens = 11;
         a2.completion_tokens = 7;
@@ -193,7 +223,7 @@ fill_both(struct scene *s, bool end_it)
     struct record_a1 a1;
 
     open_ledger(s, 1, "acme/de");
-    a1 = fixture_a1(second_txn, s->shard.id);
+    a1 = make_a1(s, second_txn);
     memset(hop0, 5, sizeof(hop0));
     a1.issuer = PEER_ISSUER;
     a1.node = "eu-central-1";
@@ -204,11 +234,11 @@ fill_both(struct scene *s, bool end_it)
     ledger_close(&s->ledger);
 
     open_ledger(s, 0, "acme/de");
-    a1 = fixture_a1(first_txn, s->shard.id);
+    a1 = make_a1(s, first_txn);
     a1.model_requested = SLICE_LIT("=mistral,\"x\"");
     a1.target_country = IE;
     request(s, 0, &a1, NULL, true, ignored);
-    a1 = fixture_a1(second_txn, s->shard.id);
+    a1 = make_a1(s, second_txn);
     a1.audience = PEER_ISSUER;
     a1.target_backend = NULL;
     a1.target_assurance = NULL;
@@ -218,7 +248,7 @@ fill_both(struct scene *s, bool end_it)
     a1.target_node = "eu-central-1";
     a1.target_region = "eu-central";
     request(s, 0, &a1, hop1, end_it, ignored);
-    a1 = fixture_a1(third_txn, s->shard.id);
+    a1 = make_a1(s, third_txn);
     a1.permit = false;
     a1.audience = NULL;
     a1.reason = "origin_forbidden";
