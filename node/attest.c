@@ -158,15 +158,16 @@ fill_caller(const struct txn *t, const struct snapshot *s, struct record_a1 *a1)
 
 static void on_recorded(struct ledger_entry *entry);
 
-/* Room in the log, a shard, and both entries: all that evidence will need. */
+/* A shard and an entry, and for a permit all that its end will need: nothing that was disclosed
+ * may stay open for want of room. */
 static enum err
-reserve(struct txn *t)
+reserve(struct txn *t, bool permit)
 {
     struct worker *w = t->worker;
     const char *tenant = t->pinned->charter->tenants[t->tenant].name;
     enum err e;
 
-    if (!t->reserved) {
+    if (permit && !t->reserved) {
         e = ledger_reserve(w->shared->ledger);
         if (e != ERR_OK)
             return e;
@@ -177,19 +178,20 @@ reserve(struct txn *t)
         if (e != ERR_OK)
             return e;
     }
-    if (t->closing == NULL)
+    if (permit && t->closing == NULL)
         t->closing = worker_entry(w);
     if (t->entry == NULL)
         t->entry = worker_entry(w);
-    return t->closing == NULL || t->entry == NULL ? ERR_NOMEM : ERR_OK;
+    return (permit && t->closing == NULL) || t->entry == NULL ? ERR_NOMEM : ERR_OK;
 }
 
 static enum err
 record(struct txn *t, struct record_a1 *a1)
 {
     struct snapshot *s = t->current != NULL ? t->current : t->pinned;
+    struct slice copy;
     struct text out;
-    enum err e = reserve(t);
+    enum err e = reserve(t, a1->permit);
 
     if (e != ERR_OK)
         return e;
@@ -203,10 +205,14 @@ record(struct txn *t, struct record_a1 *a1)
                         &out, t->recording_hash);
     if (e != ERR_OK)
         return e;
-    t->a1 = arena_copy(&t->arena, text_slice(&out));
-    if (t->a1.p == NULL)
+    copy = arena_copy(&t->arena, text_slice(&out));
+    if (copy.p == NULL)
         return ERR_NOMEM;
     t->entry->len = out.used;
+    e = ledger_reserve_entry(t->worker->shared->ledger, t->entry);
+    if (e != ERR_OK)
+        return e; /* the answer still names the attempt before */
+    t->a1 = copy;
     t->entry->type = WAL_A1;
     t->entry->slot = t->shard.slot;
     t->entry->worker = t->worker->index;

@@ -366,6 +366,19 @@ ledger_reserve(struct ledger *l)
     return ERR_OK;
 }
 
+enum err
+ledger_reserve_entry(struct ledger *l, struct ledger_entry *entry)
+{
+    size_t bytes = entry->len + WAL_FRAME_HEADER;
+
+    if (atomic_load(&l->sick) || ledger_stalled(l))
+        return ERR_IO;
+    if (!ledger_promise(l, bytes))
+        return ERR_FULL;
+    entry->promised = bytes;
+    return ERR_OK;
+}
+
 void
 ledger_release(struct ledger *l)
 {
@@ -388,8 +401,8 @@ ledger_healthy(const struct ledger *l)
 {
     uint64_t room = atomic_load(&l->room);
 
-    return !atomic_load(&l->sick) && !ledger_stalled(l) && room >= LEDGER_RESERVED_BYTES &&
-           atomic_load(&l->promised) <= room - LEDGER_RESERVED_BYTES;
+    return !atomic_load(&l->sick) && !ledger_stalled(l) && room >= LEDGER_REQUEST_BYTES &&
+           atomic_load(&l->promised) <= room - LEDGER_REQUEST_BYTES;
 }
 
 void

@@ -82,18 +82,23 @@ struct ledger_entry {
     unsigned worker;
     uint32_t slot; /* of the shard */
     size_t len;
+    size_t promised;              /* of the room, for an A1: ledger_reserve_entry */
     uint64_t index;               /* out: the leaf */
     enum err result;              /* out: ERR_OK once durable */
     uint8_t bytes[RECORD_A2_MAX]; /* the payload */
 };
 
-/* Room for up to three A1s of a request and its A2: taken at admission, given back by the
- * A2, or by ledger_release when none will come, and then only after done() of the last
- * entry: room that is given back while an entry is under way could be promised twice.
+/* Room for the A2 of a request: taken before its first permit, given back by the A2, or by
+ * ledger_release when none will come, and then only after done() of the last entry: room that
+ * is given back while an entry is under way could be promised twice.
  * ERR_FULL when the pre-written segments can't hold it, ERR_IO after a failed write or sync,
  * and while one hangs: refuse with ledger_unavailable. */
 MUST_USE enum err ledger_reserve(struct ledger *l);
 void ledger_release(struct ledger *l);
+/* Room for an A1 whose bytes are there: needed before it is submitted, given back when it is
+ * written.
+ * Errors as above. */
+MUST_USE enum err ledger_reserve_entry(struct ledger *l, struct ledger_entry *entry);
 /* Whether new requests may be admitted at all (for /ready). A failed write or sync is for good,
  * one that hangs (LEDGER_STALL_MS) until it is over. */
 bool ledger_healthy(const struct ledger *l);

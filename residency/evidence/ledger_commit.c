@@ -158,6 +158,8 @@ finish_entry(struct ledger *l, struct ledger_entry *entry, enum err result)
 
     if (entry->type == WAL_A2)
         ledger_release(l);
+    else
+        atomic_fetch_sub(&l->promised, entry->promised);
     entry->result = result;
     worker->touched = worker->touched || entry->type == WAL_A1;
     do {

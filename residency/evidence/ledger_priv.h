@@ -17,9 +17,10 @@
 #define LEDGER_LAZY_MS 50 /* how long a record that nobody waits for may stay in memory */
 #define LEDGER_SHARDS_MAX (UINT32_C(1) << 20)
 #define LEDGER_PATH_MAX 4096
-/* What one reservation holds back: three attempts and their end. */
-#define LEDGER_RESERVED_BYTES \
-    ((uint64_t)3 * (RECORD_A1_MAX + WAL_FRAME_HEADER) + RECORD_A2_MAX + WAL_FRAME_HEADER)
+/* What an open request holds back: its end. */
+#define LEDGER_RESERVED_BYTES ((uint64_t)RECORD_A2_MAX + WAL_FRAME_HEADER)
+/* What a new request needs: that, and its first permit. */
+#define LEDGER_REQUEST_BYTES (LEDGER_RESERVED_BYTES + RECORD_A1_MAX + WAL_FRAME_HEADER)
 /* Kept for run_end. */
 #define LEDGER_MARGIN_BYTES ((uint64_t)CONTROL_TEXT_MAX + WAL_FRAME_HEADER)
 

@@ -17,7 +17,10 @@ const KEYS = '/.well-known/jwks.json'; // answered by the node, to anyone
 const scene = useMesh({
   backends: [{ name: 'de-1', region: 'eu-central', kind: 'vllm', operator: 'DE', slots: MODEL_SLOTS },
     { name: 'ie-1', region: 'eu-west', kind: 'vllm', operator: 'IE', slots: 16 }],
-  config: (config) => { config.workers = 2; },
+  config: (config) => {
+    config.workers = 2;
+    config.ledger = { segment_mib: 16 }; // the default: hundreds of requests end at once here
+  },
   charter: (charter) => {
     for (const name of ['acme', 'acme/de', 'acme/fr']) {
       delete charter.tenants[name]?.limits;

@@ -57,6 +57,7 @@ async function begin(mesh, node, endpoint, stream = false) {
   one.gone = endpoint.send(node, await caller(mesh), { stream, signal: leaving.signal,
     onHead: (head) => { one.head = head; } }).then(({ status, text }) => `${status} ${text}`,
     () => 'gone');
+  one.gone.then((how) => { one.ended = how; });
   return one;
 }
 
@@ -65,7 +66,8 @@ const everywhere = (mesh, action) => Promise.all(central(mesh).map(action));
 const scripted = (mesh, script) => everywhere(mesh, (one) => one.script(script));
 
 // The backend at which the request under way has arrived, other than `not`.
-const arrivedAt = (mesh, not) => until('the request has arrived', async () => {
+const arrivedAt = (mesh, request = {}, not = null) => until('the request has arrived', async () => {
+  assert.equal(request.ended, undefined);
   const stats = await everywhere(mesh, (one) => one.stats());
   return central(mesh).find((one, i) => one !== not && stats[i].running === 1);
 });
@@ -126,7 +128,7 @@ async function underWay(mesh, node, endpoint, { stream, script, until: when = ()
   await everywhere(mesh, (one) => one.forget());
   await scripted(mesh, script);
   const request = await begin(mesh, node, endpoint, stream);
-  const backend = await arrivedAt(mesh);
+  const backend = await arrivedAt(mesh, request);
   await until('it is so far', () => when(request));
   return cancelled(request, backend);
 }
@@ -184,7 +186,9 @@ const phases = {
       }
     },
     async sample(mesh, node, endpoint) {
-      await scripted(mesh, {}); // three failures in a row would eject one
+      // Three failures in a row would eject one: each answers well before it fails again.
+      await scripted(mesh, {});
+      await everywhere(mesh, (one) => one.forget());
       await mesh.central.until('each has answered', async () => {
         assert.equal((await chat(mesh.central, await caller(mesh))).status, 200);
         return (await everywhere(mesh, (one) => one.stats())).every(({ total }) => total > 0);
@@ -193,13 +197,13 @@ const phases = {
       await everywhere(mesh, (one) => one.hold(true));
       await scripted(mesh, { truncate_head: true });
       const request = await begin(mesh, node, endpoint);
-      const first = await arrivedAt(mesh);
+      const first = await arrivedAt(mesh, request);
       await Promise.all(central(mesh).filter((one) => one !== first).map(async (one) => {
         await one.script({ delay_ms: MINUTE });
         await one.hold(false);
       }));
       await first.hold(false);
-      return cancelled(request, await arrivedAt(mesh, first));
+      return cancelled(request, await arrivedAt(mesh, request, first));
     },
   },
 

@@ -97,6 +97,7 @@ begin(struct process *p)
     p->entry->type = WAL_A1;
     p->entry->slot = p->shard.slot;
     p->entry->len = text.used;
+    assert_int_equal(ledger_reserve_entry(p->l, p->entry), ERR_OK);
     assert_int_equal(submit_wait(p->l, &p->waiter, p->entry), ERR_OK);
 }
 

@@ -182,6 +182,7 @@ flight_a1(const struct env *e, struct ledger *l, struct subject_store *subjects,
     flight->entry.type = WAL_A1;
     flight->entry.slot = shard.slot;
     flight->entry.len = text.used;
+    must(ledger_reserve_entry(l, &flight->entry) == ERR_OK);
 }
 
 static void

@@ -173,6 +173,8 @@ submit(struct scene *s, struct ledger_entry *entry, enum wal_type type, size_t l
     entry->type = type;
     entry->slot = s->shard.slot;
     entry->len = len;
+    if (type == WAL_A1)
+        assert_int_equal(ledger_reserve_entry(s->ledger, entry), ERR_OK);
     assert_int_equal(submit_wait(s->ledger, &s->waiter, entry), ERR_OK);
 }
 
@@ -187,13 +189,12 @@ request(struct scene *s, size_t node, const struct record_a1 *a1, const uint8_t 
     struct text t;
 
     assert_non_null(entry);
-    assert_int_equal(ledger_reserve(s->ledger), ERR_OK);
+    if (a1->permit)
+        assert_int_equal(ledger_reserve(s->ledger), ERR_OK);
     text_init(&t, entry->bytes, RECORD_A1_MAX);
     assert_int_equal(record_a1_write(s->signers[node], NULL, 0, a1, &t, hash), ERR_OK);
     submit(s, entry, WAL_A1, t.used);
-    if (!a1->permit) {
-        ledger_release(s->ledger);
-    } else if (end_it) {
+    if (a1->permit && end_it) {
         const char *target = a1->target_node != NULL ? a1->target_node : a1->target_backend;
 
         attempt.index = entry->index;
