@@ -89,7 +89,7 @@ print_text(const struct snapshot *s, const struct decide_facts *facts, const str
 
     country_text(d->origin.country, country);
     decide_legal_digest(s->charter, &d->legal, digest);
-    snapshot_cut(digest, cut);
+    record_cut(digest, cut);
     (void)printf("tenant   %s, policy %s, charter version %" PRIu64 "\n",
                  s->charter->tenants[d->tenant].name, s->policy_cuts[d->tenant],
                  s->charter->version);

@@ -11,7 +11,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define CHARTERS_MAX 16
+#define TRUST_MAX 16
 
 enum { CHARTER, TRUST, THRESHOLD, FROM, TO, TENANT, LEDGER, OUT, OPTION_COUNT };
 
@@ -42,20 +42,19 @@ run(const struct report_opts *opts)
         return EXIT_USAGE;
     }
     (void)printf("%s  %s: %" PRIu64 " requests, %" PRIu64 " attestations; %" PRIu64
-                 " exceptions, %" PRIu64 " faults, %" PRIu64 " nodes missing%s\n",
-                 r.faults == 0 && r.missing == 0 ? "complete" : "INCOMPLETE", opts->out_dir,
-                 r.requests, r.rows, r.exceptions, r.faults, r.missing,
+                 " exceptions, %" PRIu64 " faults, %" PRIu64 " nodes missing, %" PRIu64
+                 " records under a charter that is not given%s\n",
+                 report_complete(&r) ? "complete" : "INCOMPLETE", opts->out_dir, r.requests, r.rows,
+                 r.exceptions, r.faults, r.missing, r.unchecked,
                  r.live_run ? "; a ledger still grows" : "");
-    return r.faults == 0 && r.missing == 0 ? EXIT_GOOD : EXIT_NO;
+    return report_complete(&r) ? EXIT_GOOD : EXIT_NO;
 }
 
 static int
 report_with(const struct args_option *o, const struct charter_trust *trust)
 {
-    struct charter *charters[CHARTERS_MAX] = {NULL};
-    struct report_opts opts = {.charters = (const struct charter *const *)charters,
-                               .charter_count = o[CHARTER].count,
-                               .ledgers = o[LEDGER].values,
+    struct charter_list list = {0};
+    struct report_opts opts = {.ledgers = o[LEDGER].values,
                                .ledger_count = o[LEDGER].count,
                                .tenant = args_text(&o[TENANT], NULL),
                                .out_dir = o[OUT].values[0]};
@@ -67,20 +66,23 @@ report_with(const struct args_option *o, const struct charter_trust *trust)
         (void)fprintf(stderr, "--to: must be later than --from\n");
         return code;
     }
-    for (size_t i = 0; i < o[CHARTER].count; i++) {
-        charters[i] = charter_source_open(o[CHARTER].values[i], trust);
-        if (charters[i] == NULL)
+    if (!charter_list_open(o[CHARTER].values, o[CHARTER].count, trust, &list))
+        goto out;
+    for (size_t i = 0; i < o[LEDGER].count; i++)
+        if (!charter_list_add_kept(&list, o[LEDGER].values[i], trust)) {
+            code = EXIT_NO;
             goto out;
-    }
+        }
+    opts.charters = (const struct charter *const *)list.charters;
+    opts.charter_count = list.count;
     if (opts.tenant != NULL &&
-        charter_find_tenant(charters[0], slice_str(opts.tenant)) == CHARTER_NONE) {
+        charter_find_tenant(list.charters[0], slice_str(opts.tenant)) == CHARTER_NONE) {
         (void)fprintf(stderr, "--tenant: no tenant of the charter: %s\n", opts.tenant);
         goto out;
     }
     code = run(&opts);
 out:
-    for (size_t i = 0; i < o[CHARTER].count; i++)
-        charter_unref(&charters[i]);
+    charter_list_free(&list);
     return code;
 }
 
@@ -88,8 +90,8 @@ int
 command_report(int argc, char **argv)
 {
     struct args_option options[OPTION_COUNT] = {
-        [CHARTER] = {.name = "--charter", .is_required = true, .max = CHARTERS_MAX},
-        [TRUST] = {.name = "--trust", .is_required = true, .max = CHARTERS_MAX},
+        [CHARTER] = {.name = "--charter", .is_required = true, .max = ARGS_VALUES_MAX},
+        [TRUST] = {.name = "--trust", .is_required = true, .max = TRUST_MAX},
         [THRESHOLD] = {.name = "--threshold"},
         [FROM] = {.name = "--from", .is_required = true},
         [TO] = {.name = "--to", .is_required = true},
@@ -98,7 +100,7 @@ command_report(int argc, char **argv)
         [OUT] = {.name = "--out", .is_required = true},
     };
     struct args a = {
-        .usage = "portolan report --charter ENVELOPE [--charter older ...] --trust JWK.json "
+        .usage = "portolan report --charter ENVELOPE-OR-DIR [--charter older ...] --trust JWK.json "
                  "[--threshold N]\n         --from 2026-11-01 --to 2026-12-01 [--tenant acme] "
                  "--ledger DIR [--ledger DIR ...] --out DIR",
         .options = options,
@@ -109,7 +111,7 @@ command_report(int argc, char **argv)
 
     if (!args_parse(&a, argc, argv, &code))
         return code;
-    if (!args_number(&options[THRESHOLD], 1, CHARTERS_MAX, 1, &threshold) ||
+    if (!args_number(&options[THRESHOLD], 1, TRUST_MAX, 1, &threshold) ||
         !charter_source_trust(options[TRUST].values, options[TRUST].count, (size_t)threshold,
                               &trust))
         return EXIT_USAGE;

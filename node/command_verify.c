@@ -16,15 +16,15 @@
 #include <sys/stat.h>
 
 #define HOPS_MAX 16
-#define CHARTERS_MAX 16
+#define TRUST_MAX 16
 #define HEADER_FILE_MAX (64u << 10)
 #define LINE_SIZE 2048
 
 enum { CHARTER, TRUST, THRESHOLD, OPTION_COUNT };
 
 struct verifying {
-    struct charter *charters[CHARTERS_MAX]; /* any of them may have the node's key */
-    size_t charter_count;
+    const struct charter_trust *trust;
+    struct charter_list list; /* any of them may have a node's key */
     struct record_a1_view views[HOPS_MAX];
     struct slice jws[HOPS_MAX];
     size_t hop_count;
@@ -38,33 +38,17 @@ fault(struct verifying *v, const char *where, const char *what)
     (void)printf("FAULT %s: %s\n", where, what);
 }
 
-/* The charter that the attestation names, or the first. */
-static const struct charter *
-charter_of(const struct verifying *v, const struct record_a1_view *a1)
-{
-    for (size_t i = 0; i < v->charter_count; i++)
-        if (v->charters[i]->version == a1->charter_version)
-            return v->charters[i];
-    return v->charters[0];
-}
-
 static void
-check_charter(struct verifying *v, const struct charter *c, const struct record_a1_view *a1,
+check_charter(struct verifying *v, const struct charter *own, const struct record_a1_view *a1,
               const char *where)
 {
-    char cut[RECORD_ID_SIZE];
-    struct text t;
-
-    if (c->version != a1->charter_version) {
+    if (own == NULL) {
         (void)printf("note  %s: was decided under charter version %" PRIu64
                      ", which is not given here\n",
                      where, a1->charter_version);
         return;
     }
-    text_init(&t, cut, sizeof(cut) - 1);
-    text_add_b64url(&t, slice_of(c->digest, 16));
-    cut[t.used] = '\0';
-    if (strcmp(cut, a1->charter_digest) != 0)
+    if (!record_a1_is_under(a1, own))
         fault(v, where, "names another charter of the same version");
 }
 
@@ -101,19 +85,19 @@ verify_one(struct verifying *v, size_t i)
     struct record_a1_view *a1 = &v->views[i];
     const char *why = "";
     char where[32];
-    const struct charter *c;
+    const struct charter *own;
 
     (void)text_format(where, sizeof(where), "attestation %zu", i + 1);
     if (record_a1_parse(v->jws[i], a1, &why) != ERR_OK) {
         fault(v, where, why);
         return;
     }
-    c = charter_of(v, a1);
-    if (record_a1_verify(v->jws[i], c, a1, &why) != ERR_OK) {
+    own = record_a1_charter(a1, (const struct charter *const *)v->list.charters, v->list.count);
+    if (record_a1_verify(v->jws[i], own != NULL ? own : v->list.charters[0], a1, &why) != ERR_OK) {
         fault(v, where, why);
         return;
     }
-    check_charter(v, c, a1, where);
+    check_charter(v, own, a1, where);
     print_a1(a1);
 }
 
@@ -220,15 +204,24 @@ ledger_fault(void *context, const char *where, const char *what)
     fault(context, where, what);
 }
 
+static void
+ledger_gap(void *context, const char *where, const char *what)
+{
+    (void)context;
+    (void)printf("GAP   %s: %s\n", where, what);
+}
+
 static int
 verify_ledger(struct verifying *v, const char *dir)
 {
+    const char *verdict;
     struct audit_result r;
     struct audit_opts opts = {.dir = dir,
-                              .charters = (const struct charter *const *)v->charters,
-                              .charter_count = v->charter_count,
+                              .charters = (const struct charter *const *)v->list.charters,
+                              .charter_count = v->list.count,
                               .verify_signatures = true,
                               .fault = ledger_fault,
+                              .gap = ledger_gap,
                               .context = v};
     enum err e = audit_ledger(&opts, &r);
 
@@ -236,12 +229,14 @@ verify_ledger(struct verifying *v, const char *dir)
         (void)fprintf(stderr, "%s: can't be read: %s\n", dir, err_text(e));
         return EXIT_USAGE;
     }
+    verdict = r.faults > 0 ? "BAD " : r.unchecked > 0 ? "INCOMPLETE" : "good";
     (void)printf("%s  %s: %" PRIu64 " runs, %" PRIu64 " frames, %" PRIu64 " shards; %" PRIu64
                  " permits, %" PRIu64 " denials, %" PRIu64 " completions, %" PRIu64
-                 " lost, %" PRIu64 " open%s; %" PRIu64 " faults\n",
-                 r.faults == 0 ? "good" : "BAD ", dir, r.runs, r.frames, r.shards, r.permits,
-                 r.denies, r.a2, r.lost, r.open, r.live_run ? " (a run goes on)" : "", r.faults);
-    return r.faults == 0 ? EXIT_GOOD : EXIT_NO;
+                 " lost, %" PRIu64 " open%s; %" PRIu64 " faults, %" PRIu64
+                 " under a charter that is not given\n",
+                 verdict, dir, r.runs, r.frames, r.shards, r.permits, r.denies, r.a2, r.lost,
+                 r.open, r.live_run ? " (a run goes on)" : "", r.faults, r.unchecked);
+    return r.faults == 0 && r.unchecked == 0 ? EXIT_GOOD : EXIT_NO;
 }
 
 static int
@@ -253,7 +248,10 @@ verify(struct verifying *v, const struct args *a)
     if (stat(a->operands[0], &st) != 0 || !S_ISDIR(st.st_mode))
         return verify_attestations(v, a);
     for (size_t i = 0; i < a->operand_count; i++) {
-        int code = verify_ledger(v, a->operands[i]);
+        int code = EXIT_NO;
+
+        if (charter_list_add_kept(&v->list, a->operands[i], v->trust))
+            code = verify_ledger(v, a->operands[i]);
 
         worst = code > worst ? code : worst;
     }
@@ -264,13 +262,14 @@ int
 command_verify(int argc, char **argv)
 {
     struct args_option options[OPTION_COUNT] = {
-        [CHARTER] = {.name = "--charter", .is_required = true, .max = CHARTERS_MAX},
-        [TRUST] = {.name = "--trust", .is_required = true, .max = CHARTERS_MAX},
+        [CHARTER] = {.name = "--charter", .is_required = true, .max = ARGS_VALUES_MAX},
+        [TRUST] = {.name = "--trust", .is_required = true, .max = TRUST_MAX},
         [THRESHOLD] = {.name = "--threshold"},
     };
-    struct args a = {.usage = "portolan verify --charter ENVELOPE [--charter older ...] --trust "
-                              "JWK.json [--threshold N]\n         HEADER-OR-JWS-OR-FILE ... | "
-                              "LEDGER_DIR ...",
+    struct args a = {.usage =
+                         "portolan verify --charter ENVELOPE-OR-DIR [--charter older ...] --trust "
+                         "JWK.json [--threshold N]\n         HEADER-OR-JWS-OR-FILE ... | "
+                         "LEDGER_DIR ...",
                      .options = options,
                      .option_count = OPTION_COUNT,
                      .operands_min = 1,
@@ -282,23 +281,19 @@ command_verify(int argc, char **argv)
 
     if (!args_parse(&a, argc, argv, &code))
         return code;
-    if (!args_number(&options[THRESHOLD], 1, CHARTERS_MAX, 1, &threshold) ||
+    if (!args_number(&options[THRESHOLD], 1, TRUST_MAX, 1, &threshold) ||
         !charter_source_trust(options[TRUST].values, options[TRUST].count, (size_t)threshold,
                               &trust))
         return EXIT_USAGE;
     code = EXIT_USAGE;
     v = calloc(1, sizeof(*v));
-    for (size_t i = 0; v != NULL && i < options[CHARTER].count; i++) {
-        v->charters[i] = charter_source_open(options[CHARTER].values[i], &trust);
-        if (v->charters[i] == NULL)
-            goto out;
-        v->charter_count = i + 1;
-    }
     if (v != NULL)
+        v->trust = &trust;
+    if (v != NULL &&
+        charter_list_open(options[CHARTER].values, options[CHARTER].count, &trust, &v->list))
         code = verify(v, &a);
-out:
-    for (size_t i = 0; v != NULL && i < v->charter_count; i++)
-        charter_unref(&v->charters[i]);
+    if (v != NULL)
+        charter_list_free(&v->list);
     free(v);
     charter_source_trust_free(&trust);
     return code;

@@ -63,8 +63,8 @@ agrees_with_sender(const struct txn *t)
 
     if (t->hop0 == NULL)
         return true;
-    snapshot_cut(
-        legal_digests_of(t->worker->legal_digests, t->current->charter, &t->decision.legal), cut);
+    record_cut(legal_digests_of(t->worker->legal_digests, t->current->charter, &t->decision.legal),
+               cut);
     return strcmp(cut, t->hop0->legal_digest) == 0;
 }
 

@@ -180,6 +180,8 @@ open_evidence(struct node *n)
     if (e == ERR_OK && ledger_alone(s->ledger))
         e = subject_store_share(s->subjects, false);
     if (e == ERR_OK)
+        e = snapshot_charter_keep(s->current);
+    if (e == ERR_OK)
         e = control_snapshot(s->ledger, s->current, clock_wall_ms());
     /* Only who holds the ledger may say which charter was seen. */
     if (e == ERR_OK)

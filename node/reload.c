@@ -104,6 +104,8 @@ prepare(struct reload *r, struct snapshot *s, struct health_view **view, struct 
     if (e == ERR_OK)
         e = weather_start(r->loop, shared, s, r->draining, weather);
     if (e == ERR_OK)
+        e = snapshot_charter_keep(s);
+    if (e == ERR_OK)
         e = control_snapshot(shared->ledger, s, clock_wall_ms());
     if (e == ERR_OK) {
         e = snapshot_seen_keep(s);

@@ -8,19 +8,10 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-void
-snapshot_cut(const uint8_t digest[HASH_SIZE], char out[RECORD_ID_SIZE])
-{
-    struct text t;
-
-    text_init(&t, out, RECORD_ID_SIZE - 1);
-    text_add_b64url(&t, slice_of(digest, 16));
-    out[t.used] = '\0';
-}
 
 struct slice
 snapshot_read(const struct snapshot_load *l, const char *path, size_t max)
@@ -204,6 +195,25 @@ seen_write(const struct snapshot *s)
 /* Another process of this node may do the same: it is looked at again under a lock, so that
  * what was seen never goes back. */
 enum err
+snapshot_charter_keep(struct snapshot *s)
+{
+    char dir[CONFIG_PATH_MAX], name[NAME_MAX], path[CONFIG_PATH_MAX];
+    enum err e;
+
+    if (!file_join(dir, sizeof(dir), s->config->ledger_dir, "charters") ||
+        !text_format(name, sizeof(name), "%" PRIu64 "-%s.dsse.json", s->charter->version,
+                     s->charter_cut) ||
+        !file_join(path, sizeof(path), dir, name))
+        return ERR_TOOBIG;
+    e = file_mkdirs(dir, 0700);
+    /* Its name has its digest: what is there is the same. */
+    if (e == ERR_OK && access(path, F_OK) != 0)
+        e = file_write(path, s->envelope, 0600);
+    snapshot_drop(&s->envelope);
+    return e;
+}
+
+enum err
 snapshot_seen_keep(const struct snapshot *s)
 {
     char path[CONFIG_PATH_MAX];
@@ -255,6 +265,7 @@ snapshot_unref(struct snapshot **out)
             hash_wipe(s->redis_passwords[i], strlen(s->redis_passwords[i]));
         free(s->redis_passwords[i]);
     }
+    snapshot_drop(&s->envelope);
     free(s->backends);
     free(s->nodes);
     free(s->authorizations);

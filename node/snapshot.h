@@ -27,6 +27,7 @@ struct snapshot {
     uint64_t generation;
     struct config *config;
     struct charter *charter;
+    struct slice envelope; /* of the charter, owned; until snapshot_charter_keep() */
     struct policy *policy;
     struct geo_db *geo;
     struct identity_keys *identity_keys;
@@ -72,11 +73,12 @@ MUST_USE enum err snapshot_tenants_ensure(const struct snapshot *s, struct subje
  * into issues. snapshot_seen_keep() then writes it down. */
 bool snapshot_seen_ok(const struct snapshot *s, struct issues *issues);
 MUST_USE enum err snapshot_seen_keep(const struct snapshot *s);
+/* A copy of the charter's envelope beside the records that will name it, in <ledger>/charters:
+ * who verifies them later needs every charter that was in force (docs/formats.md section 2). Also
+ * drops the text. */
+MUST_USE enum err snapshot_charter_keep(struct snapshot *s);
 
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot **s);
-
-/* The first 16 bytes of a digest, in b64url. */
-void snapshot_cut(const uint8_t digest[HASH_SIZE], char out[RECORD_ID_SIZE]);
 
 #endif

@@ -32,9 +32,9 @@ load_charter(struct snapshot_load *l)
             s->own_region = s->charter->nodes[s->own_node].region;
         if (policy_compile(s->charter, &s->policy) != ERR_OK)
             issues_add(l->issues, l->config->charter, 0, NULL, "the policy can't be compiled");
-        snapshot_cut(s->charter->digest, s->charter_cut);
+        record_cut(s->charter->digest, s->charter_cut);
     }
-    snapshot_drop(&text);
+    s->envelope = text;
 }
 
 static void
@@ -51,7 +51,7 @@ load_geo(struct snapshot_load *l)
         canaries[i] =
             (struct geo_canary){l->config->canaries[i].ip, l->config->canaries[i].country};
     if (geo_db_load(&opts, l->issues, &l->s->geo) == ERR_OK)
-        snapshot_cut(geo_db_digest(l->s->geo), l->s->geo_cut);
+        record_cut(geo_db_digest(l->s->geo), l->s->geo_cut);
     for (size_t i = 0; i < l->config->proxy_count; i++)
         if (geo_network_parse(slice_str(l->config->proxies[i]), &l->s->proxies[i]) != ERR_OK)
             issues_add(l->issues, l->config->file, 0, "listeners.public.trusted_proxies",

@@ -240,7 +240,7 @@ snapshot_load_targets(struct snapshot_load *l)
         return;
     }
     for (size_t i = 0; i < c->tenant_count; i++)
-        snapshot_cut(c->tenants[i].digest, s->policy_cuts[i]);
+        record_cut(c->tenants[i].digest, s->policy_cuts[i]);
     load_backends(l);
     load_nodes(l);
     load_redis(l);

@@ -53,8 +53,9 @@ check_leaf(struct audit *a, const struct wal_frame *frame, const char *claimed)
     return true;
 }
 
+/* By the keys of the charter that it names; of one that is not given, by any that has them. */
 static void
-check_signature(struct audit *a, const struct wal_frame *frame)
+check_signature(struct audit *a, const struct wal_frame *frame, const struct charter *own)
 {
     struct record_a1_view verified;
     const char *why = "no charter to verify with";
@@ -62,21 +63,52 @@ check_signature(struct audit *a, const struct wal_frame *frame)
     if (!a->opts->verify_signatures)
         return;
     for (size_t i = 0; i < a->opts->charter_count; i++) {
-        if (record_a1_verify(frame->payload, a->opts->charters[i], &verified, &why) == ERR_OK)
+        const struct charter *c = own != NULL ? own : a->opts->charters[i];
+
+        if (record_a1_verify(frame->payload, c, &verified, &why) == ERR_OK)
             return;
+        if (own != NULL)
+            break;
     }
     audit_fault(a, frame->seq, why);
+}
+
+/* Once for a charter and run: each record under it would say the same. */
+static void
+tell_gap(struct audit *a, struct audit_law *law)
+{
+    char where[96];
+    char what[96];
+
+    if (law->is_told)
+        return;
+    law->is_told = true;
+    (void)text_format(where, sizeof(where), "run %s", a->run);
+    (void)text_format(what, sizeof(what), "charter version %" PRIu64 " (%s) is not given here",
+                      law->version, law->cut);
+    if (a->opts->gap != NULL)
+        a->opts->gap(a->opts->context, where, what);
 }
 
 /* A request keeps the charter that it began under, whatever comes into force meanwhile, and a
  * node writes the control record of a charter before any request can see it: so it is one of
  * those that came so far, not always the last. */
 static void
-check_law(struct audit *a, const struct wal_frame *frame)
+check_law(struct audit *a, const struct wal_frame *frame, const struct charter *own)
 {
-    if (audit_control_law(a, a->a1.charter_version, a->a1.charter_digest) == NULL)
+    struct audit_law *law = audit_control_law(a, a->a1.charter_version, a->a1.charter_digest);
+
+    if (law == NULL)
         audit_fault(a, frame->seq,
                     "the record names a charter that no control record before it has");
+    if (own == NULL)
+        a->out->unchecked++;
+    else if (!record_a1_is_under(&a->a1, own))
+        audit_fault(a, frame->seq,
+                    "the record names another charter than the one of that version "
+                    "that is given");
+    if (own == NULL && law != NULL)
+        tell_gap(a, law);
 }
 
 static enum err
@@ -140,6 +172,7 @@ note_denial(struct audit *a, const struct wal_frame *frame, const uint8_t id[16]
 static enum err
 check_a1(struct audit *a, const struct wal_frame *frame)
 {
+    const struct charter *own;
     const char *why = NULL;
     uint8_t id[16];
     enum err e;
@@ -156,8 +189,9 @@ check_a1(struct audit *a, const struct wal_frame *frame)
     /* The signature ties iss to jti's node; run_start is not signed. */
     if (a->node[0] != '\0' && strcmp(a->a1.node, a->node) != 0)
         audit_fault(a, frame->seq, "the record was made by another node than run_start names");
-    check_signature(a, frame);
-    check_law(a, frame);
+    own = record_a1_charter(&a->a1, a->opts->charters, a->opts->charter_count);
+    check_signature(a, frame, own);
+    check_law(a, frame, own);
     if (a->a1.permit)
         a->out->permits++;
     else

@@ -106,15 +106,13 @@ add_law(struct audit *a, const struct wal_frame *frame)
     struct audit_law law = {0};
     uint8_t digest[HASH_SIZE];
     size_t len = sizeof(digest);
-    struct text t;
 
     if (!control_read_charter(frame->payload, &charter) ||
         !text_unb64url(slice_str(charter.digest), digest, &len)) {
         audit_fault(a, frame->seq, "charter is malformed");
         return ERR_OK;
     }
-    text_init(&t, law.cut, sizeof(law.cut) - 1);
-    text_add_b64url(&t, slice_of(digest, 16));
+    record_cut(digest, law.cut);
     law.version = charter.version;
     if (audit_control_law(a, law.version, law.cut) != NULL)
         return ERR_OK;

@@ -29,6 +29,7 @@ struct audit_claim {
 struct audit_law {
     uint64_t version;
     char cut[RECORD_ID_SIZE]; /* of its digest, as A1s name it */
+    bool is_told;             /* that it is not among those given */
 };
 
 struct audit {

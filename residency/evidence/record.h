@@ -193,6 +193,14 @@ struct record_a1_view {
     char shard[RECORD_ID_SIZE];
     char kid[KEY_THUMBPRINT_SIZE + 1];
 };
+/* A digest as records name it: its first 16 bytes, b64url. */
+void record_cut(const uint8_t digest[HASH_SIZE], char out[RECORD_ID_SIZE]);
+/* Whether it was decided under exactly this charter: its version and its digest. */
+bool record_a1_is_under(const struct record_a1_view *a1, const struct charter *charter);
+/* That one of many; else one of its version, which it then contradicts; else NULL. */
+const struct charter *record_a1_charter(const struct record_a1_view *a1,
+                                        const struct charter *const *charters, size_t count);
+
 /* Parses a compact A1 strictly; verifies nothing. *why (static text) on error. */
 MUST_USE enum err record_a1_parse(struct slice jws, struct record_a1_view *out, const char **why);
 /* Parses and verifies against the charter: iss is a node of it, kid one of its attest keys

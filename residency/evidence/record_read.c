@@ -12,6 +12,42 @@
 #define HASH_LEN (RECORD_HASH_SIZE - 1)
 #define HEADER_MAX 256
 
+void
+record_cut(const uint8_t digest[HASH_SIZE], char out[RECORD_ID_SIZE])
+{
+    struct text t;
+
+    text_init(&t, out, RECORD_ID_SIZE - 1);
+    text_add_b64url(&t, slice_of(digest, 16));
+    out[t.used] = '\0';
+}
+
+bool
+record_a1_is_under(const struct record_a1_view *a1, const struct charter *charter)
+{
+    char cut[RECORD_ID_SIZE];
+
+    if (a1->charter_version != charter->version)
+        return false;
+    record_cut(charter->digest, cut);
+    return strcmp(a1->charter_digest, cut) == 0;
+}
+
+const struct charter *
+record_a1_charter(const struct record_a1_view *a1, const struct charter *const *charters,
+                  size_t count)
+{
+    const struct charter *same_version = NULL;
+
+    for (size_t i = 0; i < count; i++) {
+        if (record_a1_is_under(a1, charters[i]))
+            return charters[i];
+        if (charters[i]->version == a1->charter_version)
+            same_version = charters[i];
+    }
+    return same_version;
+}
+
 struct compact {
     struct slice header; /* encoded */
     struct slice payload;

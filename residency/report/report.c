@@ -46,6 +46,12 @@ sort_exceptions(struct report *r)
     return ERR_OK;
 }
 
+bool
+report_complete(const struct report_result *r)
+{
+    return r->faults == 0 && r->missing == 0 && r->unchecked == 0 && !r->live_run;
+}
+
 enum err
 report_write(const struct report_opts *opts, struct report_result *out)
 {

@@ -16,8 +16,8 @@
 #define REPORT_ROWS_MAX (1u << 26)
 
 struct report_opts {
-    /* charters[0] is the one in force: its nodes must all be there. The others are older
-     * ones whose keys signed some of the records. */
+    /* charters[0] is the one in force: its nodes must all be there. The
+     * others are older ones, under which some of the records were made. */
     const struct charter *const *charters;
     size_t charter_count;
     const char *const *ledgers;
@@ -34,11 +34,14 @@ struct report_result {
     uint64_t exceptions; /* rows of exceptions.csv */
     uint64_t faults;     /* damage, missing records, ledgers that can't be read */
     uint64_t missing;    /* nodes of the charter without a ledger */
-    bool live_run;       /* some ledger still grows */
+    uint64_t unchecked;  /* records whose charter is not given */
+    bool live_run;       /* some ledger still grows, and has not come past the period */
 };
+/* Whether it is the whole story: nothing damaged, missing, unchecked or still growing. */
+bool report_complete(const struct report_result *r);
 
 /* Writes report.json, records.csv and exceptions.csv. ERR_OK also for an incomplete report:
- * see faults and missing. */
+ * see report_complete(). */
 MUST_USE enum err report_write(const struct report_opts *opts, struct report_result *out);
 
 #endif

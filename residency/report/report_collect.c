@@ -268,6 +268,7 @@ static void
 visit(void *context, const struct audit_record *record)
 {
     struct report *r = context;
+    int64_t ms;
 
     enter_run(r, record->run);
     if (r->skip_run)
@@ -277,6 +278,8 @@ visit(void *context, const struct audit_record *record)
             on_control(r, record->frame.payload);
         return;
     }
+    ms = record->a1 != NULL ? record->a1->iat_s * 1000 : record->a2->end_ms;
+    r->newest_ms = ms > r->newest_ms ? ms : r->newest_ms;
     if (record->a1 != NULL && in_tenant(r, record->a1->tenant)) {
         if (record->a1->hop == 0)
             add_row(r, record);
@@ -294,6 +297,12 @@ on_fault(void *context, const char *where, const char *what)
 
     r->result.faults++;
     report_exception_add(r, "fault", where, what);
+}
+
+static void
+on_gap(void *context, const char *where, const char *what)
+{
+    report_exception_add(context, "charter_not_given", where, what);
 }
 
 /* ---- Pairing ----------------------------------------------------------------------- */
@@ -445,18 +454,22 @@ read_ledger(struct report *r, uint32_t i)
                               .verify_signatures = true,
                               .visit = visit,
                               .fault = on_fault,
+                              .gap = on_gap,
                               .context = r};
     enum err e;
 
     r->ledger = i;
     r->run = UINT32_MAX;
+    r->newest_ms = 0;
     e = audit_ledger(&opts, &result);
     if (e != ERR_OK) {
         r->result.faults++;
         report_exception_add(r, "unreadable", opts.dir, err_text(e));
         return;
     }
-    if (result.live_run) {
+    r->result.unchecked += result.unchecked;
+    /* A run that has come past the period adds nothing to it. */
+    if (result.live_run && r->newest_ms < r->opts->to_ms) {
         r->result.live_run = true;
         report_exception_add(r, "live_run", report_pool_text(r->pool, r->run),
                              "a run goes on: later records are not in this report");

@@ -292,8 +292,7 @@ write_all(struct totals *t)
     write_charters(t);
     text_addf(&t->piece,
               "\"complete\":%s,\"exceptions\":%" PRIu64 ",\"faults\":%" PRIu64 ",\"from\":\"",
-              res->faults == 0 && res->missing == 0 && !res->live_run ? "true" : "false",
-              res->exceptions, res->faults);
+              report_complete(res) ? "true" : "false", res->exceptions, res->faults);
     text_add_time_ms(&t->piece, o->from_ms);
     text_add_str(&t->piece, "\",\"mesh\":");
     text_add_json(&t->piece, slice_str(o->charters[0]->mesh));

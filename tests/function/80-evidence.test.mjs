@@ -1,6 +1,6 @@
 // What was said and written can be verified by anybody, offline, and survives a kill.
 import assert from 'node:assert/strict';
-import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { attestationsOf, chat, hashOf, isSignedBy, LONG, readLedger, thumbprint, useMesh }
   from './lib.mjs';
@@ -98,6 +98,7 @@ scene('the keys in force are on record, however many issuers there are', async (
     });
     await node.restart((config) => { config.issuers = before.issuers; });
     await mesh.reload();
+    await mesh.serves(node, 'acme/de', 'DE');
   }
 });
 
@@ -195,6 +196,61 @@ scene('a report without one node\'s ledger is incomplete, and says so', (mesh) =
     assert.equal(code, 1, stdout + stderr);
     assert.match(stdout, /INCOMPLETE.*1 nodes missing/);
   }));
+
+scene('each record is held against the charter that it names; one that is not there is told',
+  async (mesh) => {
+    const { central } = mesh;
+    const served = async () => attestationsOf(await chat(central, await de(mesh)))[0].claims.charter;
+    const older = await served();
+    const before = readFileSync(mesh.envelope);
+    await mesh.signCharter();
+    await mesh.reload();
+    const newer = await central.until('the newer charter decides', async () => {
+      const charter = await served();
+      return charter.version > older.version && charter;
+    });
+    await mesh.whileStopped([...mesh.nodes.values()], async () => {
+      const kept = path.join(central.ledger, 'charters');
+      const nameOf = ({ version, digest }) => `${version}-${digest}.dsse.json`;
+      assert.deepEqual(readFileSync(path.join(kept, nameOf(older))), before);
+      assert.deepEqual(readFileSync(path.join(kept, nameOf(newer))), readFileSync(mesh.envelope));
+      const verified = async (...more) => {
+        const { code, stdout, stderr } = await mesh.verifyLedger({ ledger: copy }, {}, more);
+        return { code, told: stdout + stderr };
+      };
+      const copy = path.join(mesh.dir, 'ledger-charters');
+      cpSync(central.ledger, copy, { recursive: true });
+      assert.equal((await verified()).code, 0);
+      rmSync(path.join(copy, 'charters', nameOf(older)));
+      const gap = await verified();
+      assert.equal(gap.code, 1, gap.told);
+      assert.match(gap.told, new RegExp(
+        `GAP   run [0-9a-f]{32}: charter version ${older.version} \\(${older.digest}\\) is not given`));
+      assert.match(gap.told, /^INCOMPLETE.* [1-9]\d* under a charter that is not given/m);
+      const report = await mesh.report([{ ledger: copy }]); // the west has its own copies
+      assert.equal(report.code, 1, report.stdout + report.stderr);
+      assert.equal(report.report.complete, false);
+      assert.match(readFileSync(path.join(report.out, 'exceptions.csv'), 'utf8'),
+        /^charter_not_given,run [0-9a-f]{32},/m);
+      assert.equal((await verified('--charter', kept)).code, 0, 'a folder of them is given');
+      // Another one of that version, signed as well.
+      const other = path.join(mesh.dir, 'other.dsse.json');
+      const source = path.join(mesh.dir, 'other.jsonc');
+      writeFileSync(source, JSON.stringify({ ...mesh.readCharter(), version: older.version,
+        renew_by: '2030-01-02T00:00:00Z', valid_until: '2030-01-03T00:00:00Z' }));
+      await mesh.command('charter', 'sign', source, '--key',
+        path.join(mesh.dir, 'charter/charter-key.pem'), '-o', other);
+      const changed = await verified('--charter', other);
+      assert.equal(changed.code, 1, changed.told);
+      assert.match(changed.told, /names another charter than the one of that version/);
+      // What is kept is trusted no more than what is given.
+      writeFileSync(path.join(copy, 'charters', nameOf(older)),
+        before.toString().replace(/"sig":"..../, '"sig":"AAAA'));
+      const unsigned = await verified();
+      assert.equal(unsigned.code, 1, unsigned.told);
+      assert.match(unsigned.told, /dsse\.json: signed by 0 of the trusted keys/);
+    });
+  });
 
 const rounds = LONG ? 50 : 5;
 scene(`kill -9 under load, ${rounds} times: no request without its record`, async (mesh) => {

@@ -365,8 +365,8 @@ export class Mesh {
     return run(BINARY, ['verify', ...this.#trust(), value]);
   }
 
-  verifyLedger(node, options = {}) {
-    return run(BINARY, ['verify', ...this.#trust(), node.ledger], options);
+  verifyLedger(node, options = {}, more = []) {
+    return run(BINARY, ['verify', ...this.#trust(), ...more, node.ledger], options);
   }
 
   // `portolan report` of today and its neighbours: {code, stdout, stderr, report, records}.
