@@ -427,7 +427,6 @@ attest_complete(struct txn *t, enum record_end end)
     relay_finish(t, end, &facts);
     a2.answer_bytes = facts.answer_bytes;
     a2.answer_commitment = facts.has_commitment ? facts.commitment : NULL;
-    a2.peer_hash = facts.has_peer ? facts.peer_hash : NULL;
     a2.model_reported = facts.model;
     a2.response_id = facts.response_id;
     a2.prompt_tokens = facts.prompt_tokens;

@@ -93,7 +93,7 @@ relay_send(struct txn *t)
         return;
     }
     t->status = 0;
-    t->peer_a1 = t->peer_value = SLICE_NONE; /* an earlier attempt's */
+    t->peer_value = SLICE_NONE; /* an earlier attempt's */
     answer_reset(t);
     upstream_deadline(t->upstream, (uint64_t)t->deadlines->first_byte_ms);
     if (upload_streams(t))
@@ -144,7 +144,8 @@ peer_answer_ok(struct txn *t, const struct http_head *head, bool *denied)
     if (strcmp(view.iss, n->spiffe) != 0 || strcmp(view.txn, t->id) != 0 || view.hop != 1 ||
         !slice_eq(slice_str(view.prev), text_slice(&hash)))
         return false;
-    t->peer_a1 = jws;
+    hash_sha256(jws, t->attempts[t->attempt_count - 1].peer_hash);
+    t->attempts[t->attempt_count - 1].has_peer = true;
     t->peer_value = value;
     *denied = !view.permit;
     return true;
@@ -229,7 +230,7 @@ judge_head(struct txn *t, const struct http_head *head)
         return false;
     }
     if (denied) {
-        t->peer_value = t->peer_a1 = SLICE_NONE;
+        t->peer_value = SLICE_NONE;
         refused_by_peer(t, head->status);
         return false;
     }
@@ -538,12 +539,5 @@ relay_finish(struct txn *t, enum record_end end, struct relay_facts *out)
         hmac_final(&t->sent_mac, out->sent_commitment);
         out->sent_bytes = t->sent_bytes;
         out->has_sent = true;
-    }
-    if (t->has_peer_hash) {
-        memcpy(out->peer_hash, t->peer_hash, HASH_SIZE);
-        out->has_peer = true;
-    } else if (t->peer_a1.p != NULL) {
-        hash_sha256(t->peer_a1, out->peer_hash);
-        out->has_peer = true;
     }
 }

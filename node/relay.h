@@ -28,8 +28,6 @@ struct relay_facts {
     bool has_sent; /* what was handed on differs */
     uint64_t sent_bytes;
     uint8_t sent_commitment[HASH_SIZE];
-    bool has_peer;
-    uint8_t peer_hash[HASH_SIZE];
     struct slice model;
     struct slice response_id;
     int64_t prompt_tokens;

@@ -174,10 +174,6 @@ txn_settle(struct txn *t)
     t->kept_role_count = t->road->identity.role_count;
     memcpy(t->kept_roles, t->road->identity.roles, t->kept_role_count * sizeof(t->kept_roles[0]));
     t->road = NULL;
-    if (t->peer_a1.p != NULL) {
-        hash_sha256(t->peer_a1, t->peer_hash);
-        t->has_peer_hash = true;
-    }
     if (model.len > 0)
         memcpy(t->kept_model, model.p, model.len);
     if (t->class_name.len > 0)
@@ -186,7 +182,7 @@ txn_settle(struct txn *t)
                                    .stream = t->facts.stream,
                                    .remote_host = SLICE_LIT("")};
     t->class_name = slice_of(t->kept_class, t->class_name.len);
-    t->a1 = t->peer_a1 = t->peer_value = t->answer_type = t->api_version = SLICE_NONE;
+    t->a1 = t->peer_value = t->answer_type = t->api_version = SLICE_NONE;
     t->content_type = SLICE_NONE;
     t->sub = NULL;
     buf_release(&t->body);

@@ -150,8 +150,8 @@ struct txn {
     const char *refusal_param;
     const char *cut_reason; /* in A2: what came in a body that streamed */
     uint32_t retry_after_s;
-    struct slice peer_a1;    /* from the peer's answer, with its idx; in the arena */
-    struct slice peer_value; /* the whole header member */
+    struct slice
+        peer_value; /* the peer's attestation with its idx, from its answer; in the arena */
 
     /* The answer. */
     bool answer_begun; /* head read */
@@ -180,8 +180,6 @@ struct txn {
     char kept_class[CHARTER_NAME_MAX + 1];
     char kept_roles[TXN_ROLES_KEPT][CHARTER_NAME_MAX + 1];
     size_t kept_role_count;
-    bool has_peer_hash; /* of the peer's A1 in the answer */
-    uint8_t peer_hash[HASH_SIZE];
 };
 
 /* A new transaction of an exchange whose head was read; what is needed of the head is copied.

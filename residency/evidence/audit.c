@@ -142,6 +142,7 @@ note_permit(struct audit *a, const struct wal_frame *frame, const uint8_t id[16]
     i = open->count++;
     open->a1[i].index = frame->index;
     open->a1[i].permit = a->a1.permit;
+    open->a1[i].to_peer = a->a1.target_node[0] != '\0';
     hash_sha256(frame->payload, open->a1[i].hash);
     memcpy(open->a1[i].target,
            a->a1.target_backend[0] != '\0' ? a->a1.target_backend : a->a1.target_node,
@@ -202,6 +203,18 @@ check_a1(struct audit *a, const struct wal_frame *frame)
     return e;
 }
 
+/* Who was asked says so itself: nobody else's attestation is handed on, and no answer without. */
+static bool
+is_peer_due(const struct requests_open *open, size_t i, const struct record_a2_view *a2,
+            size_t attempt)
+{
+    bool has = a2->attempts[attempt].peer_hash[0] != '\0';
+
+    if (!open->a1[i].to_peer)
+        return !has;
+    return has || strcmp(a2->attempts[attempt].outcome, "ok") != 0;
+}
+
 /* An A2 is not signed: what it says of the attempts counts as far as the signed A1s say it. */
 static void
 check_attempts(struct audit *a, const struct wal_frame *frame, const struct requests_open *open)
@@ -209,7 +222,7 @@ check_attempts(struct audit *a, const struct wal_frame *frame, const struct requ
     const struct record_a2_view *a2 = &a->a2;
     uint8_t hash[HASH_SIZE];
     size_t len = sizeof(hash), count = 0, last = 0;
-    bool same = true;
+    bool same = true, named = true;
 
     for (size_t i = 0; i < open->count; i++) {
         if (!open->a1[i].permit)
@@ -217,11 +230,14 @@ check_attempts(struct audit *a, const struct wal_frame *frame, const struct requ
         same = same && count < a2->attempt_count &&
                a2->attempts[count].index == open->a1[i].index &&
                strcmp(a2->attempts[count].target, open->a1[i].target) == 0;
+        named = named && same && is_peer_due(open, i, a2, count);
         count++;
         last = i;
     }
     if (!same || count != a2->attempt_count)
         audit_fault(a, frame->seq, "attempts are not the permits of that request, in their order");
+    else if (!named)
+        audit_fault(a, frame->seq, "peer does not stand where a peer answered");
     if (!text_unb64url(slice_str(a2->a1_hash), hash, &len) || len != sizeof(hash) ||
         a2->a1_index != open->a1[last].index ||
         memcmp(hash, open->a1[last].hash, sizeof(hash)) != 0)

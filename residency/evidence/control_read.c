@@ -114,6 +114,21 @@ control_read_run_end(struct slice json, uint64_t *frames)
     return c.why == NULL;
 }
 
+/* Set aside: what the earlier run's control log came to. */
+static void
+take_checkpoint(struct record_cursor *c)
+{
+    char root[RECORD_HASH_SIZE];
+    uint64_t size = 0;
+
+    if (!record_take(c, "\"checkpoint\":{\"root\":"))
+        return;
+    record_digest(c, root, HASH_LEN, "checkpoint");
+    record_expect(c, ",\"size\":", "checkpoint");
+    record_number(c, &size, "checkpoint");
+    record_expect(c, "},", "checkpoint");
+}
+
 bool
 control_read_run_start(struct slice json, struct control_run *out)
 {
@@ -132,6 +147,7 @@ control_read_run_start(struct slice json, struct control_run *out)
     if (record_take(&c, ",\"previous\":{")) {
         out->previous_live = record_take(&c, "\"live\":true");
         if (!out->previous_live) {
+            take_checkpoint(&c);
             record_expect(&c, "\"frames\":", "previous");
             record_number(&c, &out->previous_frames, "previous");
         }

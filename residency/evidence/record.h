@@ -109,6 +109,8 @@ struct record_attempt {
     const char *outcome; /* static word */
     int status;
     char target[CHARTER_NAME_MAX + 1];
+    bool has_peer;
+    uint8_t peer_hash[HASH_SIZE]; /* of the peer's A1, whether it permitted or refused */
 };
 
 struct record_a2 {
@@ -126,7 +128,6 @@ struct record_a2 {
     const uint8_t *request_commitment;  /* of a streamed body as received, or NULL */
     uint64_t request_bytes;             /* written only with request_commitment */
     const uint8_t *upstream_commitment; /* of the rewritten request body */
-    const uint8_t *peer_hash;           /* of the peer's A1 */
     struct slice model_reported;
     struct slice response_id;
     int64_t received_ms; /* 0 leaves a time out */
@@ -218,7 +219,6 @@ struct record_a2_view {
     int status;
     uint64_t answer_bytes;
     char answer_commitment[RECORD_HASH_SIZE];
-    char peer_hash[RECORD_HASH_SIZE];
     char reason[48];
     char request_commitment[RECORD_HASH_SIZE]; /* of a streamed body; "" when absent */
     uint64_t request_bytes;
@@ -233,6 +233,7 @@ struct record_a2_view {
         char outcome[24];
         int status;
         char target[CHARTER_NAME_MAX + 1];
+        char peer_hash[RECORD_HASH_SIZE]; /* "" without a peer's A1 */
     } attempts[RECORD_ATTEMPTS_MAX];
 };
 MUST_USE enum err record_a2_parse(struct slice json, struct record_a2_view *out, const char **why);

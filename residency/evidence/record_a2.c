@@ -51,6 +51,8 @@ write_attempts(struct record_object *o, const struct record_a2 *a2)
         attempt = record_object_begin(o->text);
         record_member_u64(&attempt, SLICE_LIT("index"), a2->attempts[i].index);
         record_member_str(&attempt, SLICE_LIT("outcome"), a2->attempts[i].outcome);
+        if (a2->attempts[i].has_peer)
+            record_member_bytes(&attempt, SLICE_LIT("peer"), a2->attempts[i].peer_hash, HASH_SIZE);
         record_member_i64(&attempt, SLICE_LIT("status"), a2->attempts[i].status);
         record_member_str(&attempt, SLICE_LIT("target"), a2->attempts[i].target);
         record_object_end(&attempt);
@@ -143,7 +145,6 @@ record_a2_write(const struct record_a2 *a2, struct text *out)
     record_member_str(&o, SLICE_LIT("end"), record_end_name(a2->end));
     record_member_str(&o, SLICE_LIT("kind"), "a2");
     write_model(&o, a2);
-    record_member_bytes(&o, SLICE_LIT("peer"), a2->peer_hash, HASH_SIZE);
     record_member_str(&o, SLICE_LIT("reason"), a2->reason);
     write_request(&o, a2);
     record_member_str(&o, SLICE_LIT("shard"), a2->shard);

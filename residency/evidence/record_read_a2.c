@@ -47,6 +47,7 @@ read_answer(struct record_cursor *c, struct record_a2_view *v)
         record_expect(c, ",\"sent_commitment\":", why);
         skip_digest(c, "", why);
     }
+    skip_digest(c, ",\"text_commitment\":", why);
     record_expect(c, "}", why);
 }
 
@@ -86,6 +87,8 @@ read_attempts(struct record_cursor *c, struct record_a2_view *v)
         record_string(c, v->attempts[i].outcome, sizeof(v->attempts[i].outcome), why);
         if (c->why == NULL && !outcome_ok(v->attempts[i].outcome))
             record_fail(c, "outcome is none of the words");
+        if (record_take(c, ",\"peer\":"))
+            record_digest(c, v->attempts[i].peer_hash, HASH_LEN, why);
         record_expect(c, ",\"status\":", why);
         read_status(c, &v->attempts[i].status);
         if (record_take(c, ",\"target\":"))
@@ -212,10 +215,9 @@ record_a2_parse(struct slice json, struct record_a2_view *out, const char **why)
     read_end(&c, &v);
     record_expect(&c, ",\"kind\":\"a2\"", "kind is not a2");
     read_model(&c, &v);
-    if (record_take(&c, ",\"peer\":"))
-        record_digest(&c, v.peer_hash, HASH_LEN, "peer is malformed");
     if (record_take(&c, ",\"reason\":"))
         record_string(&c, v.reason, sizeof(v.reason), "reason is malformed");
+    skip_digest(&c, ",\"reference\":", "reference is malformed");
     read_request(&c, &v);
     record_expect(&c, ",\"shard\":", "shard is missing");
     record_digest(&c, v.shard, ID_LEN, "shard is malformed");

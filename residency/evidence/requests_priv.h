@@ -20,6 +20,7 @@ struct requests_open { /* a request whose A2 was not seen */
     struct {
         uint64_t index;
         bool permit;
+        bool to_peer;
         uint8_t hash[32];
         char target[CHARTER_NAME_MAX + 1];
     } a1[RECORD_ATTEMPTS_MAX];

@@ -115,6 +115,8 @@ add_hop(struct report *r, const struct audit_record *record)
         return;
     hop = &r->hops[r->hop_count++];
     *hop = (struct report_hop){.backend = report_pool_add(r->pool, a1->target_backend),
+                               .version = report_pool_add(r->pool, a1->model_version),
+                               .evidence = report_pool_add(r->pool, a1->model_evidence),
                                .country = a1->target_country,
                                .operated = a1->target_operator,
                                .owner = a1->target_owner};
@@ -143,11 +145,12 @@ add_a2(struct report *r, const struct record_a2_view *a2)
                              .request_bytes = a2->request_bytes,
                              .attempt_count = a2->attempt_count};
     memcpy(to->txn, a2->txn, sizeof(to->txn));
-    memcpy(to->peer_hash, a2->peer_hash, sizeof(to->peer_hash));
     for (size_t i = 0; i < a2->attempt_count && i < RECORD_ATTEMPTS_MAX; i++) {
         to->attempts[i].index = a2->attempts[i].index;
         to->attempts[i].outcome = report_pool_add(r->pool, a2->attempts[i].outcome);
         to->attempts[i].status = a2->attempts[i].status;
+        memcpy(to->attempts[i].peer_hash, a2->attempts[i].peer_hash,
+               sizeof(to->attempts[i].peer_hash));
     }
 }
 
@@ -352,9 +355,9 @@ pair_peer(struct report *r, struct report_row *row)
     struct report_hop wanted;
     const struct report_hop *hop;
 
-    if (row->a2 == NULL || row->a2->peer_hash[0] == '\0' || row->target_node == 0 || !row->is_last)
+    if (row->peer_hash == NULL || row->peer_hash[0] == '\0' || row->target_node == 0)
         return;
-    memcpy(wanted.hash, row->a2->peer_hash, sizeof(wanted.hash));
+    memcpy(wanted.hash, row->peer_hash, sizeof(wanted.hash));
     hop = r->hop_count == 0 ? NULL
                             : bsearch(&wanted, r->hops, r->hop_count, sizeof(*r->hops), hop_cmp);
     if (hop == NULL) {
@@ -364,7 +367,11 @@ pair_peer(struct report *r, struct report_row *row)
         r->result.faults += r->result.live_run ? 0 : 1;
         return;
     }
+    if (hop->backend == 0) /* it refused */
+        return;
     row->backend = hop->backend;
+    row->version = hop->version;
+    row->evidence = hop->evidence;
     row->country = hop->country;
     row->operated = hop->operated;
     row->owner = hop->owner;
@@ -390,6 +397,7 @@ pair_row(struct report *r, struct report_row *row)
         if (row->a2->attempts[i].index == row->index) {
             row->outcome = row->a2->attempts[i].outcome;
             row->outcome_status = row->a2->attempts[i].status;
+            row->peer_hash = row->a2->attempts[i].peer_hash;
         }
     if (row->a2->end == RECORD_LOST && row->is_last)
         report_exception_add(r, "lost_request", row->txn, "the node ended while it was open");

@@ -25,19 +25,19 @@ struct report_a2 {
     int status;
     int64_t prompt_tokens;
     int64_t completion_tokens;
-    char peer_hash[RECORD_HASH_SIZE];
     uint64_t request_bytes; /* of a streamed body, else 0 */
     size_t attempt_count;
     struct {
         uint64_t index;
         uint32_t outcome;
         int status;
+        char peer_hash[RECORD_HASH_SIZE];
     } attempts[RECORD_ATTEMPTS_MAX];
 };
 
 struct report_hop { /* an attestation of a peer */
     char hash[RECORD_HASH_SIZE];
-    uint32_t backend;
+    uint32_t backend, version, evidence;
     uint16_t country;
     uint16_t operated;
     uint16_t owner;
@@ -65,6 +65,7 @@ struct report_row { /* an attestation of an ingress */
     const struct report_a2 *a2; /* or NULL */
     uint32_t outcome;           /* of this attempt, by the A2 */
     int outcome_status;
+    const char *peer_hash; /* likewise, of the peer's attestation; "" or NULL without one */
 };
 
 struct report_exception {

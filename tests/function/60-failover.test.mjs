@@ -1,6 +1,6 @@
 // What happens when a backend or a whole region fails: the next lawful place, or none.
 import assert from 'node:assert/strict';
-import { ask, attestationsOf, chat, chatBody, hashOf, isSignedBy, useMesh } from './lib.mjs';
+import { ask, attestationsOf, chat, chatBody, hashOf, isSignedBy, until, useMesh } from './lib.mjs';
 
 const scene = useMesh();
 const caller = async (mesh, tenant, from) => ({ token: await mesh.token(tenant), from });
@@ -128,7 +128,17 @@ scene('acme/fr goes to eu-central when eu-west has nothing: two hops, two attest
       assert.ok(isSignedBy(await mesh.central.jwks(), peer));
       const a2 = await mesh.west.until('the A2 of the ingress', () =>
         mesh.west.readLedger().at(-1).a2.find((one) => one.txn === ingress.claims.txn));
-      assert.equal(a2.peer, hashOf(peer.jws));
+      assert.deepEqual(a2.attempts.map((one) => one.peer), [hashOf(peer.jws)]);
+      // The report has the backend's facts, of which only the peer's record knows.
+      const row = await until('a row of it', async () => {
+        const { records } = await mesh.report();
+        const [head, ...rows] = records.trimEnd().split('\r\n').map((one) => one.split(','));
+        const cells = rows.find((one) => one.includes(ingress.claims.txn));
+        return Object.fromEntries(head.map((name, i) => [name, cells[i]]));
+      });
+      const { target, model } = peer.claims;
+      assert.deepEqual([row.backend, row.place, row.model_version, row.model_evidence],
+        [target.backend, target.country, model.version, model.evidence]);
     } finally {
       await mesh.ie.start();
     }

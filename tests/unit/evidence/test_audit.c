@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "crypto/hash.h"
+#include "residency/evidence/control_priv.h"
 #include "residency/evidence/wal_priv.h"
 
 /* Runs written by hand, right and wrong: what the audit says of them. */
@@ -30,6 +31,7 @@ enum step { /* one frame each */
             PERMIT_FORGED,
             PERMIT_SHARD,  /* claims another shard */
             PERMIT_TENANT, /* names another tenant */
+            PERMIT_NODE,   /* on to a peer */
             DENY,
             CLOSE,           /* the A2 of TXN's last permit */
             CLOSE_HASH,      /* with another hash */
@@ -40,6 +42,10 @@ enum step { /* one frame each */
             CLOSE_TWICE,     /* with the last attempt in the place of the first */
             CLOSE_LEAF,      /* with an attempt that names another leaf */
             CLOSE_ELSEWHERE, /* with an attempt that went to another backend */
+            CLOSE_NODE,      /* of a forwarded one, with the peer's word */
+            CLOSE_NO_PEER,   /* without it */
+            CLOSE_NO_ANSWER, /* without it, and without an answer */
+            CLOSE_PEER,      /* with a peer's word where none was asked */
             SKIP,            /* the next leaf index is left out */
             RUN_END,
             RUN_END_COUNT,
@@ -100,6 +106,12 @@ add_a1(struct book *b, enum step step)
 
     if (step == PERMIT_TENANT)
         a1.tenant = "beta";
+    if (step == PERMIT_NODE) {
+        a1.audience = "spiffe://mesh/eu-west-2";
+        a1.target_backend = NULL;
+        a1.target_node = "eu-west-2";
+        a1.target_operator = a1.target_owner = COUNTRY_NONE;
+    }
     if (step == DENY) {
         a1.permit = false;
         a1.audience = a1.target_backend = NULL;
@@ -136,6 +148,11 @@ add_a2(struct book *b, enum step step)
     a2.attempt_count = step == CLOSE_NONE ? 0 : count + (step == CLOSE_MORE);
     if (step == CLOSE_TWICE)
         attempts[0] = attempts[last];
+    if (step >= CLOSE_NODE && step <= CLOSE_NO_ANSWER)
+        memcpy(attempts[0].target, "eu-west-2", 10);
+    if (step == CLOSE_NO_ANSWER)
+        attempts[0].outcome = "eof";
+    attempts[0].has_peer = step == CLOSE_NODE || step == CLOSE_PEER;
     if (step == CLOSE_LEAF)
         attempts[0].index++;
     if (step == CLOSE_ELSEWHERE)
@@ -179,7 +196,7 @@ add_step(struct book *b, enum step step)
         add_control(b, json);
     } else if (step == SKIP) {
         b->leaf++;
-    } else if (step >= CLOSE && step <= CLOSE_ELSEWHERE) {
+    } else if (step >= CLOSE && step <= CLOSE_PEER) {
         add_a2(b, step);
     } else {
         add_a1(b, step);
@@ -265,6 +282,10 @@ verdicts(void **state)
         {{RUN_START, SHARD_OPEN, PERMIT, PERMIT, CLOSE_TWICE, RUN_END}, 1, "permits", 0, false},
         {{RUN_START, SHARD_OPEN, PERMIT, CLOSE_LEAF, RUN_END}, 1, "not the permits", 0, false},
         {{RUN_START, SHARD_OPEN, PERMIT, CLOSE_ELSEWHERE, RUN_END}, 1, "permits", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT_NODE, CLOSE_NODE, RUN_END}, 0, NULL, 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT_NODE, CLOSE_NO_ANSWER, RUN_END}, 0, NULL, 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT_NODE, CLOSE_NO_PEER, RUN_END}, 1, "a peer", 0, false},
+        {{RUN_START, SHARD_OPEN, PERMIT, CLOSE_PEER, RUN_END}, 1, "a peer", 0, false},
         {{RUN_START, SHARD_OPEN, PERMIT_FORGED, CLOSE, RUN_END}, 1, "does not verify", 0, false},
         {{RUN_START, SHARD_OPEN, PERMIT_SHARD, CLOSE, RUN_END}, 1, "another shard", 0, false},
         {{RUN_START, SHARD_OPEN, PERMIT_TENANT, CLOSE, RUN_END}, 1, "another tenant", 0, false},
@@ -318,6 +339,27 @@ check_control(const char *json, unsigned faults)
         fail_msg("%u faults, not %u: %s", (unsigned)r.faults, faults, json);
     wal_writer_fini(&b.w);
     fixture_free(b.f);
+}
+
+/* What a later version will say of the run before is read by this one. */
+static void
+run_start_may_name_a_checkpoint(void **state)
+{
+    static const char form[] =
+        "{\"durability\":\"disk\",\"kind\":\"run_start\",\"mesh\":\"m\",\"node\":\"n\","
+        "\"previous\":{%s"
+        "\"frames\":7,\"run\":\"" RUN_HEX "\"},\"region\":\"r\",\"run\":\"" RUN_HEX
+        "\",\"software\":\"s\",\"t\":1,\"v\":1}";
+    struct control_run run;
+    char json[512];
+
+    (void)state;
+    assert_true(text_format(json, sizeof(json), form,
+                            "\"checkpoint\":{\"root\":\"" DIGEST "\",\"size\":70000},"));
+    assert_true(control_read_run_start(slice_str(json), &run));
+    assert_int_equal(run.previous_frames, 7);
+    assert_true(text_format(json, sizeof(json), form, "\"checkpoint\":{\"root\":\"" DIGEST "\"},"));
+    assert_false(control_read_run_start(slice_str(json), &run));
 }
 
 static void
@@ -383,6 +425,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(verdicts),
+        cmocka_unit_test(run_start_may_name_a_checkpoint),
         cmocka_unit_test(control_records_have_one_form),
         cmocka_unit_test(folder_without_runs),
     };

@@ -337,10 +337,10 @@ static const char a2_golden[] =
     "\"answer\":{\"bytes\":10,\"commitment\":\"BwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\","
     "\"sent_bytes\":9,\"sent_commitment\":\"BwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"},"
     "\"attempts\":[{\"index\":40,\"outcome\":\"status_503\",\"status\":503,\"target\":\"de-2\"},"
-    "{\"index\":41,\"outcome\":\"ok\",\"status\":200,\"target\":\"de-1\"}],"
+    "{\"index\":41,\"outcome\":\"ok\",\"peer\":"
+    "\"CAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\",\"status\":200,\"target\":\"de-1\"}],"
     "\"end\":\"complete\",\"kind\":\"a2\","
     "\"model\":{\"reported\":\"m\\\"\\u0001\\n\",\"response_id\":\"r-1\"},"
-    "\"peer\":\"BwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\","
     "\"request\":{\"upstream_commitment\":\"BwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"},"
     "\"shard\":\"" SHARD "\",\"status\":200,"
     "\"times\":{\"dispatched\":2,\"end\":4,\"first_byte\":3,\"received\":1},"
@@ -352,7 +352,12 @@ a2_golden_text(void **state)
     static const uint8_t hash[32] = {7};
     static const struct record_attempt attempts[] = {
         {.index = 40, .outcome = "status_503", .status = 503, .target = "de-2"},
-        {.index = 41, .outcome = "ok", .status = 200, .target = "de-1"},
+        {.index = 41,
+         .outcome = "ok",
+         .status = 200,
+         .target = "de-1",
+         .has_peer = true,
+         .peer_hash = {8}},
     };
     struct record_a2 a2 = fixture_a2(TXN, SHARD, hash, 41, attempts);
     uint8_t storage[RECORD_A2_MAX];
@@ -362,7 +367,7 @@ a2_golden_text(void **state)
 
     (void)state;
     a2.attempt_count = 2;
-    a2.answer_commitment = a2.sent_commitment = a2.peer_hash = a2.upstream_commitment = hash;
+    a2.answer_commitment = a2.sent_commitment = a2.upstream_commitment = hash;
     a2.sent_bytes = 9;
     a2.model_reported = SLICE_LIT("m\"\x01\n");
     a2.response_id = SLICE_LIT("r-1");
@@ -379,9 +384,40 @@ a2_golden_text(void **state)
     assert_string_equal(view.model_reported, "m\"\x01\n");
     assert_int_equal(view.attempt_count, 2);
     assert_int_equal(view.attempts[0].status, 503);
+    assert_string_equal(view.attempts[0].peer_hash, "");
+    assert_string_equal(view.attempts[1].peer_hash, "CAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
     assert_int_equal(view.completion_tokens, 0);
     assert_int_equal(view.first_byte_ms, 3);
     assert_int_equal(view.end, RECORD_COMPLETE);
+}
+
+/* What a later version will write is read by this one. */
+static void
+a2_takes_members_that_are_set_aside(void **state)
+{
+    static const char *const more[][2] = {
+        {"\"},\"attempts\"",
+         "\",\"text_commitment\":\"BwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"},"
+         "\"attempts\""},
+        {"\"request\":{",
+         "\"reference\":\"BwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\",\"request\":{"},
+    };
+    char golden[RECORD_A2_MAX];
+    struct record_a2_view view;
+    const char *why;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(more); i++) {
+        const char *at = strstr(a2_golden, more[i][0]);
+        struct text t;
+
+        assert_non_null(at);
+        text_init(&t, golden, sizeof(golden));
+        text_add(&t, slice_of(a2_golden, (size_t)(at - a2_golden)));
+        text_add_str(&t, more[i][1]);
+        text_add_str(&t, at + strlen(more[i][0]));
+        assert_int_equal(record_a2_parse(text_slice(&t), &view, &why), ERR_OK);
+    }
 }
 
 /* The commitment that the A1 of a streamed body could not have, and why it was cut. */
@@ -403,7 +439,6 @@ a2_of_a_streamed_body(void **state)
     (void)state;
     a2.attempt_count = 1;
     a2.model_reported = a2.response_id = SLICE_NONE;
-    a2.peer_hash = NULL;
     a2.reason = "second_model";
     a2.request_commitment = hash;
     a2.request_bytes = 9;
@@ -529,6 +564,7 @@ main(void)
         cmocka_unit_test(a1_any_changed_byte_is_refused),
         cmocka_unit_test(a1_of_another_node_is_refused),
         cmocka_unit_test(a2_golden_text),
+        cmocka_unit_test(a2_takes_members_that_are_set_aside),
         cmocka_unit_test(a2_says_who_counted_the_tokens),
         cmocka_unit_test(a2_of_a_streamed_body),
         cmocka_unit_test(a2_other_forms_are_refused),

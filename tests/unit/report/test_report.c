@@ -199,10 +199,12 @@ request(struct scene *s, size_t node, const struct record_a1 *a1, const uint8_t 
 
         attempt.index = entry->index;
         assert_true(slice_copy_str(slice_str(target), attempt.target, sizeof(attempt.target)));
+        attempt.has_peer = peer_hash != NULL;
+        if (peer_hash != NULL)
+            memcpy(attempt.peer_hash, peer_hash, HASH_SIZE);
         a2 = fixture_a2(a1->txn, s->shard.id, hash, entry->index, &attempt);
         a2.prompt_tokens = 11;
         a2.completion_tokens = 7;
-        a2.peer_hash = peer_hash;
         text_init(&t, entry->bytes, RECORD_A2_MAX);
         assert_int_equal(record_a2_write(&a2, &t), ERR_OK);
         submit(s, entry, WAL_A2, t.used);
@@ -390,6 +392,12 @@ test_a_live_run_is_noted_and_its_open_request_named(void **state)
     assert_int_equal(r.faults, 0);
     assert_holds(s, "exceptions.csv", "live_run,");
     assert_holds(s, "exceptions.csv", second_txn);
+    /* A period that its records have passed gets no more of them. */
+    s->opts.from_ms = 1000;
+    s->opts.to_ms = 2000;
+    assert_int_equal(report_write(&s->opts, &r), ERR_OK);
+    assert_false(r.live_run);
+    assert_holds(s, "report.json", "\"complete\":true");
 }
 
 static void
