@@ -1,6 +1,7 @@
 #include "node/command.h"
 
 #include "base/check.h"
+#include "node/node.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -42,6 +43,10 @@ command_main(int argc, char **argv)
             return commands[i].run(argc - 1, argv + 1);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
         usage(stdout);
+        return EXIT_GOOD;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        (void)printf("%s\n", NODE_SOFTWARE);
         return EXIT_GOOD;
     }
     (void)fprintf(stderr, "unknown command: %s\n", argv[1]);

@@ -6,9 +6,11 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "crypto/hash.h"
+#include "net/address.h"
 #include "node/args.h"
 #include "node/init.h"
 
+#include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +33,10 @@ resolve(const char *name, char out[INIT_PATH_MAX])
     return ok;
 }
 
+/* What stands in the folder afterwards. */
+static const char *const parts[] = {"api-keys.json", "backends", "ca",   "charter",
+                                    "clients",       "issuer",   "nodes"};
+
 /* Nothing that is there is ever written over: keys can't be made again. */
 static bool
 open_folder(struct init *in, const char *dir)
@@ -43,23 +49,54 @@ open_folder(struct init *in, const char *dir)
         (void)fprintf(stderr, "%s: can't be made: %s\n", dir, err_text(e));
         return false;
     }
-    if (!resolve(dir, in->dir) || !file_join(path, sizeof(path), in->dir, "charter"))
+    if (!resolve(dir, in->dir))
         return false;
-    if (stat(path, &st) == 0) {
-        (void)fprintf(stderr, "%s: there is a mesh here already\n", dir);
-        return false;
+    for (size_t i = 0; i < ARRAY_COUNT(parts); i++) {
+        if (!file_join(path, sizeof(path), in->dir, parts[i]))
+            return false;
+        if (lstat(path, &st) == 0) {
+            (void)fprintf(stderr, "%s: there is a mesh here already, or part of one: %s\n", dir,
+                          parts[i]);
+            return false;
+        }
     }
     return true;
+}
+
+static int
+remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st;
+    (void)type;
+    (void)at;
+    return remove(path);
+}
+
+/* Half a mesh would be in the way of the next try. */
+static void
+undo(const struct init *in)
+{
+    char path[INIT_PATH_MAX];
+
+    for (size_t i = 0; i < ARRAY_COUNT(parts); i++)
+        if (file_join(path, sizeof(path), in->dir, parts[i]))
+            (void)nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static bool
 fill(struct init *in, const struct args_option *o)
 {
+    char host[254];
+    uint16_t redis_port;
     int64_t port;
 
     in->now_ms = clock_wall_ms() / 1000 * 1000;
     in->until_ms = in->now_ms + VALID_MS;
     in->redis = args_text(&o[REDIS], NULL);
+    if (in->redis != NULL && address_split(slice_str(in->redis), host, &redis_port) != ERR_OK) {
+        (void)fprintf(stderr, "--redis: \"%s\" is no ADDRESS:PORT\n", in->redis);
+        return false;
+    }
     if (!slice_copy_str(slice_str(args_text(&o[MESH], "acme")), in->mesh, sizeof(in->mesh)) ||
         !init_name_ok(slice_str(in->mesh), CHARTER_NAME_MAX)) {
         (void)fprintf(stderr, "--mesh: a name is at most %d of a-z, 0-9 and -\n", CHARTER_NAME_MAX);
@@ -98,13 +135,14 @@ print_summary(const struct init *in, bool has_geoip)
 static bool
 write_all(struct init *in, const struct args_option *o, const char *dir)
 {
-    bool ok = open_folder(in, dir);
-
-    if (ok && o[GEOIP].count > 0)
-        ok = resolve(o[GEOIP].values[0], in->geoip);
-    else if (ok)
-        ok = file_join(in->geoip, sizeof(in->geoip), in->dir, "geoip.mmdb");
-    return ok && init_files_write(in) && init_charter_write(in) && init_configs_write(in);
+    if (!open_folder(in, dir))
+        return false;
+    if ((o[GEOIP].count > 0 ? resolve(o[GEOIP].values[0], in->geoip)
+                            : file_join(in->geoip, sizeof(in->geoip), in->dir, "geoip.mmdb")) &&
+        init_files_write(in) && init_charter_write(in) && init_configs_write(in))
+        return true;
+    undo(in);
+    return false;
 }
 
 int

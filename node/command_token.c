@@ -92,6 +92,10 @@ compose(const struct args_option *o, const struct charter_issuer *issuer, struct
     int64_t now_s = clock_wall_ms() / 1000;
     int64_t minutes;
 
+    if (o[SUBJECT].count > 0 && o[SUBJECT].values[0][0] == '\0') {
+        (void)fprintf(stderr, "--subject: is empty: a node refuses a token without a subject\n");
+        return false;
+    }
     if (!args_number(&o[MINUTES], 1, issuer->max_lifetime_s / 60,
                      issuer->max_lifetime_s < 3600 ? issuer->max_lifetime_s / 60 : 60, &minutes))
         return false;

@@ -163,6 +163,20 @@ split_list(struct verifying *v, struct slice list)
     return true;
 }
 
+/* Neither a file nor anything that could be an attestation: most likely a wrong path. */
+static bool
+is_attestation(struct slice jws)
+{
+    size_t dots = 0;
+
+    for (size_t i = 0; i < jws.len; i++) {
+        dots += jws.p[i] == '.';
+        if (jws.p[i] == '/')
+            return false;
+    }
+    return dots == 2;
+}
+
 static int
 verify_attestations(struct verifying *v, const struct args *a)
 {
@@ -171,12 +185,18 @@ verify_attestations(struct verifying *v, const struct args *a)
 
     for (size_t i = 0; i < a->operand_count; i++) {
         struct slice list = slice_str(a->operands[i]);
-        size_t len = 0;
+        size_t len = 0, before = v->hop_count;
+        bool is_file = file_read(a->operands[i], HEADER_FILE_MAX, &texts[i], &len) == ERR_OK;
 
-        if (file_read(a->operands[i], HEADER_FILE_MAX, &texts[i], &len) == ERR_OK)
-            list = slice_of(texts[i], len);
-        if (!split_list(v, list))
+        if (!split_list(v, is_file ? slice_of(texts[i], len) : list))
             goto out;
+        for (; !is_file && before < v->hop_count; before++) {
+            if (is_attestation(v->jws[before]))
+                continue;
+            (void)fprintf(stderr, "%s: neither a file or folder nor an attestation\n",
+                          a->operands[i]);
+            goto out;
+        }
     }
     if (v->hop_count == 0) {
         (void)fprintf(stderr, "there is no attestation\n");
@@ -190,6 +210,11 @@ verify_attestations(struct verifying *v, const struct args *a)
             (void)printf("note  attestation 1: the hop before it is not given here\n");
         else if (v->views[i].hop != 0)
             check_chain(v, i);
+        if (v->views[i].target_node[0] != '\0' &&
+            (i + 1 == v->hop_count || v->views[i + 1].hop == 0))
+            (void)printf("note  attestation %zu: went on to node %s, whose own attestation is not "
+                         "given here\n",
+                         i + 1, v->views[i].target_node);
     }
     code = v->faults == 0 ? EXIT_GOOD : EXIT_NO;
 out:

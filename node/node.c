@@ -17,7 +17,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define NODE_SOFTWARE "portolan/0.1.0"
 #define NODE_TICK_MS 1000
 #define NODE_IDLE_TICKS 10 /* without a request before freed memory goes back to the system */
 #define NODE_KEPT_BYTES (4u << 20)

@@ -1,6 +1,8 @@
 #ifndef NODE_NODE_H
 #define NODE_NODE_H
 
+#define NODE_SOFTWARE "portolan/0.1.0" /* as records and --version name it */
+
 #include "base/err.h"
 
 #include <stdbool.h>

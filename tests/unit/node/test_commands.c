@@ -53,6 +53,8 @@ test_help_is_good_and_on_standard_output(void **state)
     static const char *const commands[] = {"init", "token", "check", "explain", "verify", "report"};
     struct scene *s = *state;
 
+    assert_int_equal(run(s, "--version", NULL), EXIT_GOOD);
+    assert_non_null(strstr(s->text, "portolan/"));
     assert_int_equal(run(s, "--help", NULL), EXIT_GOOD);
     for (size_t i = 0; i < ARRAY_COUNT(commands); i++) {
         assert_non_null(strstr(s->text, "usage:"));
@@ -177,7 +179,11 @@ test_init_refuses_what_it_can_not_make(void **state)
         "name=x,region=eu-west,url=https://h,model=a@1:b,slots=0",
         "name=x,region=eu-west,url=https://h,model=a@1:b,operator=XX",
         "name=x,region=eu-west,url=https://h,model=a@1:b,frob=1",
+        "name=x,region=eu-west,url=ftp://h,model=a@1:b", /* the charter says so, when all is there
+                                                          */
     };
+    static const char *const parts[] = {"api-keys.json", "backends", "ca",   "charter",
+                                        "clients",       "issuer",   "nodes"};
     struct scene *s = *state;
 
     for (size_t i = 0; i < ARRAY_COUNT(specs); i++)
@@ -185,6 +191,15 @@ test_init_refuses_what_it_can_not_make(void **state)
             fail_msg("%s", specs[i]);
     assert_int_equal(run(s, "init", s->mesh, "--regions", "eu-west=XX", NULL), EXIT_USAGE);
     assert_int_equal(run(s, "init", s->mesh, "--regions", "a=DE,a=IE", NULL), EXIT_USAGE);
+    assert_int_equal(run(s, "init", s->mesh, "--redis", "nowhere", NULL), EXIT_USAGE);
+    assert_int_equal(run(s, "init", s->mesh, "--geoip", "/nonexistent", NULL), EXIT_USAGE);
+    for (size_t i = 0; i < ARRAY_COUNT(parts); i++)
+        if (access(in_mesh(s, parts[i]), F_OK) == 0)
+            fail_msg("%s is left", parts[i]);
+    /* Nor does it touch what somebody else put there. */
+    assert_int_equal(file_mkdirs(in_mesh(s, "issuer"), 0700), ERR_OK);
+    assert_int_equal(run(s, "init", s->mesh, NULL), EXIT_USAGE);
+    assert_int_equal(access(in_mesh(s, "issuer"), F_OK), 0);
     assert_int_equal(access(in_mesh(s, "charter"), F_OK), -1);
 }
 
@@ -355,6 +370,8 @@ test_a_token_needs_a_tenant_and_a_short_life(void **state)
     struct scene *s = *state;
 
     assert_int_equal(run(s, "token", "--dir", s->mesh, "--tenant", "nobody", NULL), EXIT_USAGE);
+    assert_int_equal(run(s, "token", "--dir", s->mesh, "--tenant", "acme", "--subject", "", NULL),
+                     EXIT_USAGE);
     assert_int_equal(run(s, "token", "--dir", s->mesh, "--tenant", "acme", "--minutes", "61", NULL),
                      EXIT_USAGE);
     assert_int_equal(run(s, "token", "--dir", s->mesh, "--tenant", "acme", "--bind",

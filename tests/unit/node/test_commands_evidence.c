@@ -146,7 +146,12 @@ test_verify_follows_the_chain(void **state)
         EXIT_GOOD)
         fail_msg("%s", s->text);
     assert_non_null(strstr(s->text, "hop 0"));
+    assert_null(strstr(s->text, "went on"));
     assert_non_null(strstr(s->text, "hop 1"));
+    assert_int_equal(
+        run(s, "verify", "--charter", CHARTER_FILE(s), "--trust", TRUST_FILE(s), first.jws, NULL),
+        EXIT_GOOD);
+    assert_non_null(strstr(s->text, "went on to node eu-central-1, whose own attestation is not"));
     assert_int_equal(run(s, "verify", "--charter", CHARTER_FILE(s), "--trust", TRUST_FILE(s),
                          first.jws, unchained.jws, NULL),
                      EXIT_NO);
@@ -158,6 +163,9 @@ test_verify_follows_the_chain(void **state)
     assert_int_equal(
         run(s, "verify", "--charter", CHARTER_FILE(s), "--trust", TRUST_FILE(s), ", ,", NULL),
         EXIT_USAGE);
+    assert_int_equal(run(s, "verify", "--charter", CHARTER_FILE(s), "--trust", TRUST_FILE(s),
+                         in_mesh(s, "nodes/eu-west-1/ledgr"), NULL),
+                     EXIT_USAGE);
 }
 
 static void
