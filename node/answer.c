@@ -33,7 +33,7 @@ answer_reset(struct txn *t)
     t->sent_bytes = 0;
     t->failure_told = t->stall_noted = t->client_slow = false;
     buf_release(&t->held);
-    usage_hide_release(&t->hide);
+    usage_hide_free(&t->hide);
     answer_body_init(&t->seen, STREAM_NONE, t->endpoint);
     commitment_init(&t->answer_mac, t->key, "answer");
     if (t->pulse != NULL)
@@ -52,7 +52,7 @@ answer_begin(struct txn *t, struct slice content_type)
         return;
     commitment_init(&t->sent_mac, t->key, "sent");
     if (t->asks_usage && t->seen.format == STREAM_SSE && t->status < 400)
-        usage_hide_init(&t->hide, t->worker->pool, t->worker->keys);
+        t->hide = usage_hide_new(t->worker->pool, t->worker->keys);
     /* What we add is in no length that the backend told. */
     if (t->answer_length > 0)
         t->answer_length = HTTP_LENGTH_UNKNOWN;
@@ -79,9 +79,9 @@ hand_on(struct txn *t, struct slice piece)
 {
     struct slice shown;
 
-    if (!t->hide.is_on)
+    if (t->hide == NULL)
         return forward(t, piece);
-    while (usage_hide_next(&t->hide, &piece, &shown))
+    while (usage_hide_next(t->hide, &piece, &shown))
         if (!forward(t, shown))
             return false;
     return true;
@@ -159,7 +159,7 @@ answer_add(struct txn *t, struct slice piece)
 bool
 answer_rest(struct txn *t)
 {
-    struct slice rest = usage_hide_rest(&t->hide);
+    struct slice rest = t->hide != NULL ? usage_hide_rest(t->hide) : SLICE_NONE;
 
     return rest.len == 0 || forward(t, rest);
 }

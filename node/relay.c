@@ -535,7 +535,8 @@ relay_finish(struct txn *t, enum record_end end, struct relay_facts *out)
         hmac_final(&t->answer_mac, out->commitment);
         out->has_commitment = true;
     }
-    if (t->committed && (t->failure_told || (t->hide.is_on && t->sent_bytes != t->answer_bytes))) {
+    if (t->committed &&
+        (t->failure_told || (t->hide != NULL && t->sent_bytes != t->answer_bytes))) {
         hmac_final(&t->sent_mac, out->sent_commitment);
         out->sent_bytes = t->sent_bytes;
         out->has_sent = true;

@@ -334,7 +334,7 @@ txn_free(struct txn *t)
     rest_timer(t->pulse);
     buf_release(&t->body);
     buf_release(&t->held);
-    usage_hide_release(&t->hide);
+    usage_hide_free(&t->hide);
     upload_free(&t->upload);
     hash_wipe(t->key, sizeof(t->key));
     hmac_wipe(&t->answer_mac);

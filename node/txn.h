@@ -163,7 +163,7 @@ struct txn {
     struct hmac answer_mac;
     struct answer_body seen; /* its events and facts */
     struct buf held;         /* a stream's bytes before its first event was whole */
-    struct usage_hide hide;  /* takes out what only we asked for */
+    struct usage_hide *hide; /* takes out what only we asked for; NULL: hands on what comes */
     struct hmac sent_mac;    /* streams to clients: over the bytes handed on */
     uint64_t sent_bytes;
     bool failure_told;   /* an event of ours ended the stream */

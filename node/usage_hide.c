@@ -1,6 +1,9 @@
 #include "node/usage_hide.h"
 
 #include "base/check.h"
+#include "net/sse.h"
+
+#include <stdlib.h>
 
 static const char word[] = "\"usage\"";
 static const char mark[] = "\xef\xbb\xbf";
@@ -13,24 +16,44 @@ struct finding {
     size_t from, to; /* the member, with the comma that goes with it */
 };
 
-void
-usage_hide_init(struct usage_hide *h, struct buf_pool *pool, struct jscan_keys *keys)
+struct usage_hide {
+    struct sse sse;
+    struct sse before;       /* as it was where the event under way began */
+    struct jscan_keys *keys; /* borrowed */
+    struct buf event;        /* what earlier pieces had of the event under way */
+    struct buf shown;        /* an event without its usage, for one call */
+    bool is_behind;          /* the stream's first block: a mark (BOM) counts there only */
+    bool is_given;           /* what `event` holds was handed out by the last call */
+    bool is_passing;         /* the event under way is too large */
+    bool drops_lf;           /* the event that was taken out ended with a CR: so does its LF */
+};
+
+struct usage_hide *
+usage_hide_new(struct buf_pool *pool, struct jscan_keys *keys)
 {
-    *h = (struct usage_hide){.is_on = true, .keys = keys};
+    struct usage_hide *h = calloc(1, sizeof(*h));
+
+    if (h == NULL)
+        return NULL;
+    h->keys = keys;
     sse_init(&h->sse);
     h->before = h->sse;
     buf_init(&h->event, pool, USAGE_EVENT_MAX);
     buf_init(&h->shown, pool, USAGE_EVENT_MAX);
+    return h;
 }
 
 void
-usage_hide_release(struct usage_hide *h)
+usage_hide_free(struct usage_hide **hide)
 {
-    if (!h->is_on)
+    struct usage_hide *h = *hide;
+
+    *hide = NULL;
+    if (h == NULL)
         return;
     buf_release(&h->event);
     buf_release(&h->shown);
-    h->is_on = false;
+    free(h);
 }
 
 /* ---- finding ----------------------------------------------------------------------------- */
@@ -327,5 +350,5 @@ usage_hide_next(struct usage_hide *h, struct slice *in, struct slice *out)
 struct slice
 usage_hide_rest(const struct usage_hide *h)
 {
-    return h->is_on && !h->is_given ? buf_slice(&h->event) : SLICE_NONE;
+    return h->is_given ? SLICE_NONE : buf_slice(&h->event);
 }

@@ -4,7 +4,6 @@
 #include "base/buf.h"
 #include "base/jscan.h"
 #include "base/slice.h"
-#include "net/sse.h"
 
 #include <stdbool.h>
 
@@ -18,21 +17,10 @@
 
 #define USAGE_EVENT_MAX 262144 /* as much as a stream may hold before its first event */
 
-struct usage_hide {
-    bool is_on; /* init and not released: the others mean something */
-    struct sse sse;
-    struct sse before;       /* as it was where the event under way began */
-    struct jscan_keys *keys; /* borrowed */
-    struct buf event;        /* what earlier pieces had of the event under way */
-    struct buf shown;        /* an event without its usage, for one call */
-    bool is_behind;          /* the stream's first block: a mark (BOM) counts there only */
-    bool is_given;           /* what `event` holds was handed out by the last call */
-    bool is_passing;         /* the event under way is too large */
-    bool drops_lf;           /* the event that was taken out ended with a CR: so does its LF */
-};
-
-void usage_hide_init(struct usage_hide *h, struct buf_pool *pool, struct jscan_keys *keys);
-void usage_hide_release(struct usage_hide *h);
+/* Few streams have one. NULL: no memory, and then the stream goes on as it is. keys is borrowed. */
+struct usage_hide;
+struct usage_hide *usage_hide_new(struct buf_pool *pool, struct jscan_keys *keys);
+void usage_hide_free(struct usage_hide **h);
 /* Takes bytes off the front of *in. True: *out is what to hand on, never empty, valid until the
  * next call; call again. False: *in is used up. */
 bool usage_hide_next(struct usage_hide *h, struct slice *in, struct slice *out);

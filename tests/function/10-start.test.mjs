@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { badCharters } from './charters.mjs';
 import { ask, BINARY, chat, readLedger, run, until, useMesh } from './lib.mjs';
 
 const scene = useMesh();
@@ -98,6 +99,30 @@ for (const [name, change, words] of faults) {
     const { code, stderr } = await run(BINARY, ['node', '--config', file]);
     assert.ok(code === 1 || code === 2, `exit ${code}`);
     assert.match(stderr, words);
+  });
+}
+
+for (const [name, damage, words] of badCharters) {
+  scene(`${name} stops the start with a clear error`, async (mesh) => {
+    while (mesh.readCharter().version < 3) { // an older one is one, too
+      await mesh.signCharter();
+      await mesh.reload();
+    }
+    const envelope = readFileSync(mesh.envelope);
+    const source = readFileSync(mesh.source);
+    await mesh.central.stop();
+    const runs = mesh.central.readLedger().length;
+    try {
+      await damage(mesh);
+      const { code, stderr } = await run(BINARY, ['node', '--config', mesh.central.config]);
+      assert.ok(code === 1 || code === 2, `exit ${code}`);
+      assert.match(stderr, words);
+      assert.equal(mesh.central.readLedger().length, runs, 'no run began');
+    } finally {
+      writeFileSync(mesh.envelope, envelope);
+      writeFileSync(mesh.source, source);
+      await mesh.central.start();
+    }
   });
 }
 

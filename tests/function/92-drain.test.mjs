@@ -120,8 +120,12 @@ async function whileBusy(mesh, check) {
   });
   const agents = Array.from({ length: 2 }, () => new https.Agent({ keepAlive: true, maxSockets: 1 }));
   const [older, newer] = agents;
+  const places = mesh.readCharter().tenants['acme/de'].process_in;
   try {
-    await mesh.signCharter((charter) => { charter.backends['de-1'].slots = 1; });
+    await mesh.signCharter((charter) => {
+      charter.backends['de-1'].slots = 1;
+      charter.tenants['acme/de'].process_in = ['DE']; // it waits for its slot, and goes nowhere else
+    });
     await mesh.reload([mesh.central]);
     await mesh.serves(mesh.central, 'acme/de', 'DE');
     assert.equal((await begin(mesh, who, older)).status, 200);
@@ -146,7 +150,10 @@ async function whileBusy(mesh, check) {
       delete config.workers;
       config.timeouts = { drain_wait_ms: WAIT_MS, drain_ms: 30_000 };
     });
-    await mesh.signCharter((charter) => { charter.backends['de-1'].slots = 16; });
+    await mesh.signCharter((charter) => {
+      charter.backends['de-1'].slots = 16;
+      charter.tenants['acme/de'].process_in = places;
+    });
     await mesh.reload([mesh.central]);
   }
 }

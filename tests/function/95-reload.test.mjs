@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import https from 'node:https';
+import { badCharters } from './charters.mjs';
 import { ask, attestationsOf, chat, chatBody, useMesh } from './lib.mjs';
 
 const scene = useMesh();
@@ -45,27 +46,7 @@ scene('what the new charter forbids is refused at once', async (mesh) => {
 
 // Each fault leaves what was in force in force, bit for bit.
 const faults = [
-  ['an unsigned charter', (mesh) => mesh.writeCharter((envelope) => {
-    envelope.signatures[0].sig = Buffer.alloc(64, 1).toString('base64');
-  })],
-  ['a charter with too few signatures', (mesh) => mesh.writeCharter((envelope) => {
-    envelope.signatures = [];
-  })],
-  ['a changed charter', (mesh) => mesh.writeCharter((envelope) => {
-    const payload = Buffer.from(envelope.payload, 'base64').toString('utf8');
-    envelope.payload = Buffer.from(payload.replace('"IE"', '"DE"')).toString('base64');
-  })],
-  ['an older version', (mesh) => mesh.signCharter((charter) => { charter.version -= 2; })],
-  ['the same version with another content', (mesh) => mesh.signCharter((charter) => {
-    charter.version -= 1;
-    charter.seed = Buffer.alloc(32, 7).toString('base64url');
-  })],
-  ['an expired charter', (mesh) => mesh.signCharter((charter) => {
-    charter.issued = '2020-01-01T00:00:00Z';
-    charter.renew_by = '2020-02-01T00:00:00Z';
-    charter.valid_until = '2020-03-01T00:00:00Z';
-  })],
-  ['text that is no charter', (mesh) => writeFileSync(mesh.envelope, 'nothing')],
+  ...badCharters,
   ['a config with an unknown key', (mesh) => mesh.central.changeConfig((config) => {
     config.unknown = 1;
   })],

@@ -23,7 +23,7 @@ const scene = useMesh({
     { name: 'ie-us-1', region: 'eu-west', kind: 'openai', operator: 'US', slots: 1 },
   ],
   // Backends that stopped stay up in the node's eyes until a second probe failed.
-  config: (config) => { config.probes = { interval_ms: 2000 }; },
+  config: (config) => { config.probes = { interval_ms: 5000 }; },
 });
 
 const caller = async (mesh) => ({ token: await mesh.token('acme/de'), from: 'DE' });

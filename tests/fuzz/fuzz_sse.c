@@ -109,23 +109,25 @@ static struct told
 hide(struct slice in, size_t cut, struct buf_pool *pool, struct jscan_keys *keys)
 {
     struct told out = {.size = in.len + 1};
-    struct usage_hide h;
+    struct usage_hide *h;
     struct slice shown;
 
     out.text = malloc(out.size);
     ASSERT(out.text != NULL);
-    usage_hide_init(&h, pool, keys);
+    h = usage_hide_new(pool, keys);
+    if (h == NULL)
+        abort();
     for (size_t at = 0; at < in.len; at += cut) {
         struct slice piece = slice_sub(in, at, cut);
 
-        while (usage_hide_next(&h, &piece, &shown)) {
+        while (usage_hide_next(h, &piece, &shown)) {
             ASSERT(shown.len > 0);
             tell(&out, shown);
         }
         ASSERT(piece.len == 0);
     }
-    tell(&out, usage_hide_rest(&h));
-    usage_hide_release(&h);
+    tell(&out, usage_hide_rest(h));
+    usage_hide_free(&h);
     ASSERT(buf_pool_held(pool) == 0);
     return out;
 }
