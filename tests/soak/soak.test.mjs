@@ -7,7 +7,7 @@
 // at resident memory, for a binary whose sanitizer has a heap of its own; no warm-up then.
 //
 // A worker keeps what it once needed (transactions, entries, blocks) for the next request. So the
-// warm-up asks for more at once than the load does, three times the callers and each fault on
+// warm-up asks for more at once than the load does, twice the callers and each fault on
 // all model servers: what grows from there on was not given back.
 import assert from 'node:assert/strict';
 import { LONG, useMesh } from '../function/lib.mjs';
@@ -19,7 +19,7 @@ import { Random } from './random.mjs';
 
 const SECONDS = Number(process.env.PORTOLAN_SOAK_SECONDS ?? (LONG ? 1800 : 60));
 const CALLERS = 500;
-const WARM_UP_CALLERS = 3 * CALLERS;
+const WARM_UP_CALLERS = 2 * CALLERS;
 const MEMORY = process.env.PORTOLAN_SOAK_MEMORY !== '0';
 const HEAP_GROWTH_MAX = 0.01;
 const RSS_GROWTH_MAX = 0.05;
