@@ -162,14 +162,14 @@ dispatch_is_lawful(struct txn *t)
 /* ---- choose ------------------------------------------------------------------------ */
 
 static void
-choose_now(struct txn *t)
+choose_among(struct txn *t, const struct decision *decision, uint64_t random)
 {
     struct worker *w = t->worker;
     struct admission *a = w->shared->admission;
     struct snapshot *s = t->current;
     struct mono now = loop_now(w->loop);
     struct choose_facts facts = {.charter = s->charter,
-                                 .decision = &t->decision,
+                                 .decision = decision,
                                  .view = w->view,
                                  .own = w->own,
                                  .tried = &t->road->tried,
@@ -177,11 +177,11 @@ choose_now(struct txn *t)
                                  .own_node = s->own_node,
                                  .own_region = s->own_region,
                                  .kinds = t->endpoint->kinds,
-                                 .own_region_only = t->peer_request || !t->decision.cross_region_ok,
-                                 .random = random_stock_u64(&w->random)};
+                                 .own_region_only = t->peer_request || !decision->cross_region_ok,
+                                 .random = random};
 
-    for (uint32_t i = bits_next(&t->decision.legal, 0); i < s->charter->backend_count;
-         i = bits_next(&t->decision.legal, i + 1)) {
+    for (uint32_t i = bits_next(&decision->legal, 0); i < s->charter->backend_count;
+         i = bits_next(&decision->legal, i + 1)) {
         uint32_t id = s->backend_ids[i];
 
         if (s->charter->backends[i].region != s->own_region)
@@ -194,6 +194,20 @@ choose_now(struct txn *t)
                                         .loaded = admission_loaded(a, id, now)};
     }
     choose(&facts, &t->choice);
+}
+
+static void
+choose_now(struct txn *t)
+{
+    uint64_t random = random_stock_u64(&t->worker->random);
+    struct decision few = t->decision;
+
+    if (draw(&t->current->pool, t->current->charter, &t->decision.legal, random, &few.legal)) {
+        choose_among(t, &few, random);
+        if (t->choice.reason == CHOOSE_PICKED)
+            return;
+    }
+    choose_among(t, &t->decision, random);
 }
 
 static void

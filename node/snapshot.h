@@ -13,6 +13,7 @@
 #include "residency/geo/geo.h"
 #include "residency/identity/identity.h"
 #include "routing/admission.h"
+#include "routing/draw.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,6 +40,7 @@ struct snapshot {
     struct egress *egress;
     uint32_t own_node;
     uint32_t own_region;
+    struct draw_pool pool;
     struct mesh_target *backends; /* charter->backend_count; is_set in the own region only */
     struct mesh_target *nodes;    /* charter->node_count */
     char **authorizations;        /* charter->backend_count; owned texts, or NULL */

@@ -30,6 +30,7 @@ load_charter(struct snapshot_load *l)
                        l->config->node);
         else
             s->own_region = s->charter->nodes[s->own_node].region;
+        draw_pool_init(&s->pool, s->charter, s->own_region);
         if (policy_compile(s->charter, &s->policy) != ERR_OK)
             issues_add(l->issues, l->config->charter, 0, NULL, "the policy can't be compiled");
         record_cut(s->charter->digest, s->charter_cut);

@@ -62,8 +62,28 @@ bits_count(const struct bits *s)
     uint32_t n = 0;
 
     for (size_t i = 0; i < BITS_WORDS; i++)
-        n += (uint32_t)__builtin_popcountll(s->words[i]);
+        if (s->words[i] != 0) /* most are, and counting takes a call */
+            n += (uint32_t)__builtin_popcountll(s->words[i]);
     return n;
+}
+
+/* The n-th member, from 0, in order; BITS_COUNT_MAX where there are no more than n. */
+static inline uint32_t
+bits_nth(const struct bits *s, uint32_t n)
+{
+    for (size_t w = 0; w < BITS_WORDS; w++) {
+        uint64_t word = s->words[w];
+        uint32_t here = word == 0 ? 0 : (uint32_t)__builtin_popcountll(word);
+
+        if (n >= here) {
+            n -= here;
+            continue;
+        }
+        for (; n > 0; n--)
+            word &= word - 1;
+        return (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(word);
+    }
+    return BITS_COUNT_MAX;
 }
 
 /* The smallest member >= from, or BITS_COUNT_MAX. */

@@ -21,6 +21,7 @@
 #include "routing/choose.h"
 
 #include "base/check.h"
+#include "routing/mix.h"
 
 #include <string.h>
 
@@ -58,15 +59,6 @@ choose_row(enum choose_reason r)
 
     ASSERT(r < CHOOSE_REASON_COUNT);
     return &rows[r];
-}
-
-static uint64_t
-mix(uint64_t x) /* splitmix64: independent bits out of one argument */
-{
-    x += UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return x ^ (x >> 31);
 }
 
 static enum charter_evidence
