@@ -21,6 +21,9 @@ client_shed(struct worker *w)
     w->shed_at = now;
     /* What closes here is flushed and destroyed in the turn after this one. */
     loop_wake(w->loop);
+    /* Kept connections to backends go before any client's: nobody waits on them. */
+    for (unsigned n = upstream_pool_shed(w->upstreams, left); n > 0; n--, left--)
+        overload_count(w->shared->overload, OVERLOAD_SHED_KEPT);
     for (int round = 0; round < 2; round++)
         for (struct client *c = w->clients, *next; c != NULL && left > 0; c = next) {
             next = c->next;

@@ -27,6 +27,7 @@
     X(OVERLOAD_REFUSED_DESCRIPTORS, "portolan_connections_refused_total", "reason", "descriptors") \
     X(OVERLOAD_REFUSED_MEMORY, "portolan_connections_refused_total", "reason", "memory")           \
     X(OVERLOAD_REST, "portolan_overload_actions_total", "action", "accepting_rested")              \
+    X(OVERLOAD_SHED_KEPT, "portolan_overload_actions_total", "action", "kept_connection_closed")   \
     X(OVERLOAD_SHED_WAITING, "portolan_overload_actions_total", "action", "connection_closed")     \
     X(OVERLOAD_SHED_QUEUE, "portolan_overload_actions_total", "action", "queueing_refused")        \
     X(OVERLOAD_SHED_REQUEST, "portolan_overload_actions_total", "action", "request_refused")       \

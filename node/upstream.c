@@ -278,6 +278,16 @@ upstream_error(const struct upstream *u)
     return conn_error(u->conn);
 }
 
+unsigned
+upstream_pool_shed(struct upstream_pool *p, unsigned max)
+{
+    unsigned count = 0;
+
+    for (; count < max && p->idle > 0; count++)
+        upstream_abort(p->lru.lru_next);
+    return count;
+}
+
 void
 upstream_return(struct upstream *u)
 {

@@ -19,7 +19,10 @@
  *
  * upstream.c has the pool, upstream_h1.c the messages as HTTP/1. */
 
-#define UPSTREAM_IDLE_MAX 1024 /* a worker; the longest idle gives way */
+/* A worker: one for each backend that there can be, so that work that is spread over many does not
+ * begin with a handshake each time. Above that, and when the node runs short, the longest idle
+ * gives way. */
+#define UPSTREAM_IDLE_MAX BITS_COUNT_MAX
 #define UPSTREAM_IDLE_MS 4000  /* below the 5 s of uvicorn (vLLM) and llama.cpp */
 #define UPSTREAM_INTERIM_MAX 8 /* 1xx heads before an answer; all are dropped */
 
@@ -31,6 +34,8 @@ MUST_USE enum err upstream_pool_new(struct worker *w, struct upstream_pool **out
 void upstream_pool_free(struct upstream_pool **p);
 /* A new snapshot is in force: TLS sessions of the earlier one's contexts are forgotten. */
 void upstream_pool_changed(struct upstream_pool *p);
+/* Closes up to `max` idle connections, the longest idle first; how many there were. */
+unsigned upstream_pool_shed(struct upstream_pool *p, unsigned max);
 
 enum upstream_event {
     UPSTREAM_OPENED = 1,     /* a request may be sent; of a peer: its identity was checked */

@@ -421,6 +421,30 @@ test_the_end_of_an_idle_connection_is_no_fault(void **state)
 }
 
 static void
+shed_two(void *context)
+{
+    struct play *p = context;
+
+    assert_int_equal(upstream_pool_shed(p->worker.upstreams, 2), 1);
+    assert_int_equal(upstream_pool_shed(p->worker.upstreams, 2), 0);
+}
+
+static void
+test_a_node_that_runs_short_keeps_none(void **state)
+{
+    static const struct scene_step steps[] = {{"answer", ask, is_over},
+                                              {"nothing kept", shed_two, server_is_left},
+                                              {"second answer", ask, is_over}};
+    struct play p;
+
+    (void)state;
+    play_open(&p);
+    scene_play(&p.scene, steps, ARRAY_COUNT(steps), &p);
+    assert_int_equal(p.server.accepted, 2);
+    play_close(&p);
+}
+
+static void
 test_a_server_that_speaks_first_is_none(void **state)
 {
     struct play p;
@@ -449,6 +473,7 @@ main(void)
         cmocka_unit_test(test_what_can_not_follow_is_closed),
         cmocka_unit_test(test_bytes_on_an_idle_connection_close_it),
         cmocka_unit_test(test_the_end_of_an_idle_connection_is_no_fault),
+        cmocka_unit_test(test_a_node_that_runs_short_keeps_none),
         cmocka_unit_test(test_a_server_that_speaks_first_is_none),
     };
 
