@@ -62,8 +62,8 @@ report_write(const struct report_opts *opts, struct report_result *out)
     if (e != ERR_OK)
         return e;
     e = ERR_NOMEM;
-    r.node_seen = calloc(opts->charters[0]->node_count + 1, sizeof(*r.node_seen));
-    if (r.node_seen != NULL)
+    r.charter_named = calloc(opts->charter_count, sizeof(*r.charter_named));
+    if (r.charter_named != NULL)
         e = report_collect(&r);
     if (e == ERR_OK)
         e = sort_exceptions(&r);
@@ -79,7 +79,8 @@ report_write(const struct report_opts *opts, struct report_result *out)
     free(r.exceptions);
     free(r.runs);
     free(r.refusals);
-    free(r.node_seen);
+    free(r.nodes);
+    free(r.charter_named);
     report_pool_free(&r.pool);
     return e;
 }

@@ -16,8 +16,8 @@
 #define REPORT_ROWS_MAX (1u << 26)
 
 struct report_opts {
-    /* charters[0] is the one in force: its nodes must all be there. The
-     * others are older ones, under which some of the records were made. */
+    /* charters[0] is the one in force, the others are older ones. The nodes of that one, and of
+     * those that a record of the period names, must all be there. */
     const struct charter *const *charters;
     size_t charter_count;
     const char *const *ledgers;
@@ -33,7 +33,7 @@ struct report_result {
     uint64_t requests;   /* different transactions of them */
     uint64_t exceptions; /* rows of exceptions.csv */
     uint64_t faults;     /* damage, missing records, ledgers that can't be read */
-    uint64_t missing;    /* nodes of the charter without a ledger */
+    uint64_t missing;    /* nodes of these charters without a ledger */
     uint64_t unchecked;  /* records whose charter is not given */
     bool live_run;       /* some ledger still grows, and has not come past the period */
 };

@@ -59,8 +59,6 @@ add_row(struct report *r, const struct audit_record *record)
     void *rows = r->rows;
     bool ok;
 
-    if (a1->iat_s * 1000 < r->opts->from_ms || a1->iat_s * 1000 >= r->opts->to_ms)
-        return;
     ok = room(r, &rows, r->row_count, &r->row_size, sizeof(*r->rows));
     r->rows = rows;
     if (!ok)
@@ -167,18 +165,34 @@ member(struct report *r, const struct json *v, const char *name)
     return report_pool_text(r->pool, report_pool_add(r->pool, text));
 }
 
+/* False: it was there. */
+static bool
+enter_node(struct report *r, const char *name)
+{
+    uint32_t id = report_pool_add(r->pool, name);
+    void *nodes = r->nodes;
+    bool ok;
+
+    for (size_t i = 0; i < r->node_count; i++)
+        if (r->nodes[i] == id)
+            return false;
+    ok = room(r, &nodes, r->node_count, &r->node_size, sizeof(*r->nodes));
+    r->nodes = nodes;
+    if (ok)
+        r->nodes[r->node_count++] = id;
+    return true;
+}
+
 static void
 on_run_start(struct report *r, const struct json *v)
 {
-    const struct charter *c = r->opts->charters[0];
     const char *name = member(r, v, "node");
-    uint32_t node = charter_find_node(c, slice_str(name));
 
-    if (strcmp(member(r, v, "mesh"), c->mesh) != 0) {
+    if (strcmp(member(r, v, "mesh"), r->opts->charters[0]->mesh) != 0) {
         r->result.faults++;
         report_exception_add(r, "foreign_mesh", name, "the ledger belongs to another mesh");
-    } else if (node != CHARTER_NONE) {
-        r->node_seen[node] = true;
+    } else {
+        (void)enter_node(r, name);
     }
     if (strcmp(member(r, v, "durability"), "disk") != 0)
         report_exception_add(r, "durability", name,
@@ -267,11 +281,22 @@ enter_run(struct report *r, const char *run)
     r->runs = runs;
 }
 
+/* A charter of the period: its nodes served in it, also those that are gone since. */
+static void
+note_charter(struct report *r, const struct record_a1_view *a1)
+{
+    const struct charter *c = record_a1_charter(a1, r->opts->charters, r->opts->charter_count);
+
+    for (size_t i = 0; i < r->opts->charter_count; i++)
+        r->charter_named[i] = r->charter_named[i] || r->opts->charters[i] == c;
+}
+
 static void
 visit(void *context, const struct audit_record *record)
 {
     struct report *r = context;
     int64_t ms;
+    bool is_in;
 
     enter_run(r, record->run);
     if (r->skip_run)
@@ -283,11 +308,14 @@ visit(void *context, const struct audit_record *record)
     }
     ms = record->a1 != NULL ? record->a1->iat_s * 1000 : record->a2->end_ms;
     r->newest_ms = ms > r->newest_ms ? ms : r->newest_ms;
+    is_in = ms >= r->opts->from_ms && ms < r->opts->to_ms;
+    if (record->a1 != NULL && is_in)
+        note_charter(r, record->a1);
     if (record->a1 != NULL && in_tenant(r, record->a1->tenant)) {
-        if (record->a1->hop == 0)
-            add_row(r, record);
-        else
+        if (record->a1->hop != 0)
             add_hop(r, record);
+        else if (is_in)
+            add_row(r, record);
     } else if (record->a2 != NULL && in_tenant(r, record->tenant)) {
         add_a2(r, record->a2);
     }
@@ -484,19 +512,28 @@ read_ledger(struct report *r, uint32_t i)
     }
 }
 
+/* Every node of every charter of the period, and of the one in force, has a ledger here. */
+static void
+check_nodes(struct report *r)
+{
+    for (size_t i = 0; i < r->opts->charter_count; i++) {
+        const struct charter *c = r->opts->charters[i];
+
+        for (size_t n = 0; (i == 0 || r->charter_named[i]) && n < c->node_count; n++)
+            if (enter_node(r, c->nodes[n].name)) {
+                r->result.missing++;
+                report_exception_add(r, "missing_node", c->nodes[n].name,
+                                     "no ledger of this node was given");
+            }
+    }
+}
+
 enum err
 report_collect(struct report *r)
 {
-    const struct charter *c = r->opts->charters[0];
-
     for (uint32_t i = 0; i < r->opts->ledger_count; i++)
         read_ledger(r, i);
-    for (size_t i = 0; i < c->node_count; i++)
-        if (!r->node_seen[i]) {
-            r->result.missing++;
-            report_exception_add(r, "missing_node", c->nodes[i].name,
-                                 "no ledger of this node was given");
-        }
+    check_nodes(r);
     pair(r);
     r->result.rows = r->row_count;
     r->result.exceptions = r->exception_count;

@@ -88,11 +88,13 @@ struct report {
     size_t run_count, run_size;
     uint32_t *refusals; /* pairs of code and count */
     size_t refusal_count, refusal_size;
-    bool *node_seen;   /* charters[0]->node_count */
-    uint32_t ledger;   /* that is being read */
-    uint32_t run;      /* that is being read */
-    int64_t newest_ms; /* of that ledger's records so far */
-    bool skip_run;     /* it was read before */
+    uint32_t *nodes; /* whose ledgers are here */
+    size_t node_count, node_size;
+    bool *charter_named; /* by a record of the period */
+    uint32_t ledger;     /* that is being read */
+    uint32_t run;        /* that is being read */
+    int64_t newest_ms;   /* of that ledger's records so far */
+    bool skip_run;       /* it was read before */
     bool out_of_memory;
 };
 

@@ -380,6 +380,34 @@ test_a_missing_node_is_an_exception(void **state)
     assert_holds(s, "report.json", "\"complete\":false");
 }
 
+/* A node that a later charter has no more served in the period all the same. */
+static void
+test_a_node_that_is_gone_since_is_missed_too(void **state)
+{
+    struct scene *s = *state;
+    struct charter newer = *s->charter;
+    const struct charter *charters[] = {&newer, s->charter};
+    struct report_result r;
+
+    newer.version++;
+    newer.nodes = &s->charter->nodes[1];
+    newer.node_count = 1;
+    assert_string_equal(newer.nodes[0].name, node_names[0]);
+    fill_both(s, true);
+    ledger_close(&s->ledger);
+    s->opts.charters = charters;
+    s->opts.charter_count = 2;
+    s->opts.ledger_count = 1;
+    assert_int_equal(report_write(&s->opts, &r), ERR_OK);
+    assert_int_equal(r.missing, 1);
+    assert_holds(s, "exceptions.csv", "missing_node,eu-central-1,");
+    /* In a period without a record under the older one nobody needs it. */
+    s->opts.from_ms = 1000;
+    s->opts.to_ms = 2000;
+    assert_int_equal(report_write(&s->opts, &r), ERR_OK);
+    assert_int_equal(r.missing, 0);
+}
+
 static void
 test_a_live_run_is_noted_and_its_open_request_named(void **state)
 {
@@ -464,6 +492,7 @@ main(void)
         ROW(test_records_name_the_peers_backend_and_disarm_formulas),
         ROW(test_the_order_of_ledgers_does_not_show),
         ROW(test_a_missing_node_is_an_exception),
+        ROW(test_a_node_that_is_gone_since_is_missed_too),
         ROW(test_a_live_run_is_noted_and_its_open_request_named),
         ROW(test_a_ledger_given_twice_counts_once),
         ROW(test_a_folder_without_a_ledger_is_a_fault),
