@@ -28,21 +28,6 @@ bool charter_source_trust(const char *const *files, size_t count, size_t thresho
 void charter_source_trust_free(struct charter_trust *trust);
 /* Opens an envelope file against it; faults are printed. Gives a reference, or NULL. */
 struct charter *charter_source_open(const char *file, const struct charter_trust *trust);
-/* Charters of one mesh, each once, the newest first. */
-#define CHARTER_LIST_MAX 4096
-struct charter_list {
-    struct charter **charters; /* references */
-    size_t count;
-};
-/* Opens files, and of a folder all that end in .dsse.json; faults are printed.
- * charter_list_free() undoes it, also a failed one. */
-bool charter_list_open(const char *const *paths, size_t count, const struct charter_trust *trust,
-                       struct charter_list *out);
-/* Adds those that a node kept in a ledger's folder, if it has any. They are trusted no more than
- * others: each needs the signatures. */
-bool charter_list_add_kept(struct charter_list *list, const char *ledger,
-                           const struct charter_trust *trust);
-void charter_list_free(struct charter_list *list);
 /* A private key file; faults are printed. Gives, or NULL. */
 struct key *charter_source_key(const char *file);
 

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "node/args.h"
+#include "node/charter_list.h"
 #include "node/charter_source.h"
 #include "residency/report/report.h"
 
