@@ -112,20 +112,43 @@ print_text(const struct snapshot *s, const struct decide_facts *facts, const str
 }
 
 static void
+add_json_member(struct text *t, const char *name, const char *value)
+{
+    text_addf(t, ",\"%s\":", name);
+    text_add_json(t, slice_str(value));
+}
+
+static void
+add_json_country(struct text *t, const char *name, uint16_t country)
+{
+    char code[3];
+
+    country_text(country, code);
+    add_json_member(t, name, code);
+}
+
+static void
 add_json_backend(struct text *t, const struct snapshot *s, const struct decide_facts *facts,
                  const struct decision *d, uint32_t i)
 {
     const struct charter_backend *b = &s->charter->backends[i];
     const char *why = decide_why_not(s->policy, facts, d, i);
+    uint32_t served = CHARTER_NONE;
 
+    if (why == NULL)
+        served = decide_served(s->charter, &s->charter->tenants[d->tenant], d->alias, i);
     text_add_str(t, i == 0 ? "{\"backend\":" : ",{\"backend\":");
     text_add_json(t, slice_str(b->name));
-    text_addf(t, ",\"legal\":%s,\"region\":", why == NULL ? "true" : "false");
-    text_add_json(t, slice_str(s->charter->regions[b->region].name));
-    if (why != NULL) {
-        text_add_str(t, ",\"why\":");
-        text_add_json(t, slice_str(why));
-    }
+    add_json_country(t, "country", b->country);
+    text_addf(t, ",\"legal\":%s", why == NULL ? "true" : "false");
+    if (served != CHARTER_NONE)
+        add_json_member(t, "model", s->charter->models[b->served[served].model].id);
+    add_json_country(t, "operator", b->operator_country);
+    add_json_member(t, "region", s->charter->regions[b->region].name);
+    if (served != CHARTER_NONE)
+        add_json_member(t, "served", b->served[served].name);
+    if (why != NULL)
+        add_json_member(t, "why", why);
     text_add_char(t, '}');
 }
 
@@ -144,35 +167,58 @@ add_json_paths(struct text *t, const struct charter_tenant *tenant)
     text_add_char(t, ']');
 }
 
-/* JCS, as everything else that programs read. */
+static void
+add_json(struct text *t, const struct snapshot *s, const struct decide_facts *facts,
+         const struct decision *d)
+{
+    const struct charter_tenant *tenant = &s->charter->tenants[d->tenant];
+    char cut[RECORD_ID_SIZE], country[3];
+    uint8_t digest[HASH_SIZE];
+
+    country_text(d->origin.country, country);
+    decide_legal_digest(s->charter, &d->legal, digest);
+    record_cut(digest, cut);
+    text_add_str(t, "{\"backends\":[");
+    for (uint32_t i = 0; i < s->charter->backend_count; i++)
+        add_json_backend(t, s, facts, d, i);
+    text_addf(t, "],\"charter\":%" PRIu64 ",\"ingress\":{\"node\":", s->charter->version);
+    text_add_json(t, slice_str(s->config->node));
+    add_json_member(t, "region", s->charter->regions[facts->ingress_region].name);
+    text_addf(t, "},\"legal\":{\"count\":%u,\"digest\":\"%s\"},\"model\":", bits_count(&d->legal),
+              cut);
+    text_add_json(t, facts->alias);
+    text_add_str(t, ",\"origin\":{\"country\":");
+    text_add_json(t, slice_str(country));
+    add_json_member(t, "quality", d->origin.quality);
+    add_json_member(t, "source", origin_source_name(d->origin.source));
+    text_add_char(t, '}');
+    add_json_paths(t, tenant);
+    add_json_member(t, "policy", s->policy_cuts[d->tenant]);
+    add_json_member(t, "reason", decide_row(d->reason)->reason);
+    if (d->role != NULL)
+        add_json_member(t, "role", d->role);
+    if (tenant->stream_usage)
+        text_add_str(t, ",\"stream_usage\":true");
+    add_json_member(t, "tenant", tenant->name);
+    add_json_member(t, "verdict", d->reason == DECIDE_PERMITTED ? "permit" : "deny");
+    add_json_member(t, "words", decide_row(d->reason)->words);
+    text_add_char(t, '}');
+}
+
+/* JCS, as everything else that programs read, and all that the text has. */
 static bool
 print_json(const struct snapshot *s, const struct decide_facts *facts, const struct decision *d)
 {
-    size_t size =
-        4096 + (size_t)CHARTER_PATHS_MAX * (CHARTER_PATH_MAX + 3) + s->charter->backend_count * 512;
+    size_t size = 8192 + (size_t)CHARTER_PATHS_MAX * (CHARTER_PATH_MAX + 3) +
+                  s->charter->backend_count * 1024;
     char *out = malloc(size);
-    char country[3];
     struct text t;
     bool ok;
 
     if (out == NULL)
         return false;
-    country_text(d->origin.country, country);
     text_init(&t, out, size);
-    text_add_str(&t, "{\"backends\":[");
-    for (uint32_t i = 0; i < s->charter->backend_count; i++)
-        add_json_backend(&t, s, facts, d, i);
-    text_addf(&t, "],\"charter\":%" PRIu64 ",\"legal\":%u,\"origin\":", s->charter->version,
-              bits_count(&d->legal));
-    text_add_json(&t, slice_str(country));
-    add_json_paths(&t, &s->charter->tenants[d->tenant]);
-    text_add_str(&t, ",\"reason\":");
-    text_add_json(&t, slice_str(decide_row(d->reason)->reason));
-    if (s->charter->tenants[d->tenant].stream_usage)
-        text_add_str(&t, ",\"stream_usage\":true");
-    text_add_str(&t, ",\"tenant\":");
-    text_add_json(&t, slice_str(s->charter->tenants[d->tenant].name));
-    text_addf(&t, ",\"verdict\":\"%s\"}", d->reason == DECIDE_PERMITTED ? "permit" : "deny");
+    add_json(&t, s, facts, d);
     ok = text_ok(&t);
     if (ok)
         (void)printf("%.*s\n", SLICE_ARG(text_slice(&t)));

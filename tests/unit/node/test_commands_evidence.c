@@ -1,6 +1,7 @@
 #include "command_scene.h"
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "node/charter_source.h"
 #include "residency/evidence/record.h"
 
@@ -28,6 +29,8 @@ test_explain_says_yes_and_no(void **state)
 {
     struct scene *s = *state;
     const char *config = in_mesh(s, "nodes/eu-central-1/node.jsonc");
+    struct json_doc *doc = NULL;
+    const char *why = "";
 
     need_geo();
     assert_int_equal(run(s, "explain", "--config", config, "--tenant", "acme/de", "--model",
@@ -39,8 +42,17 @@ test_explain_says_yes_and_no(void **state)
     assert_int_equal(run(s, "explain", "--config", config, "--tenant", "clinic", "--model",
                          "mistral", "--class", "phi", "--ip", "127.0.0.1", "--json", NULL),
                      EXIT_GOOD);
-    assert_non_null(strstr(s->text, "{\"backend\":\"de-clinic\",\"legal\":true"));
-    assert_non_null(strstr(s->text, "\"legal\":1,"));
+    assert_int_equal(json_parse(slice_trim(slice_str(s->text)), &doc, &why), ERR_OK);
+    json_free(&doc);
+    assert_non_null(strstr(s->text,
+                           "{\"backend\":\"de-clinic\",\"country\":\"DE\",\"legal\":true,\"model\":"
+                           "\"mistral-7b@0.3\",\"operator\":\"DE\",\"region\":\"eu-central\","
+                           "\"served\":\"mistral\"}"));
+    assert_non_null(strstr(s->text, "\"legal\":{\"count\":1,\"digest\":\""));
+    assert_non_null(
+        strstr(s->text, "\"ingress\":{\"node\":\"eu-central-1\",\"region\":\"eu-central\"}"));
+    assert_non_null(strstr(s->text, "\"origin\":{\"country\":\"DE\",\"quality\":"));
+    assert_non_null(strstr(s->text, "\"operator\":\"US\",\"region\":\"eu-west\",\"why\":\""));
     assert_int_equal(run(s, "explain", "--config", config, "--tenant", "acme/de", "--model",
                          "mistral", "--country", "DE", NULL),
                      EXIT_NO); /* no role */
